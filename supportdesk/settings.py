@@ -1,0 +1,311 @@
+"""Every setting of the desk, read once from the environment (or `.env`; the environment wins).
+
+With nothing set it runs for development: DEBUG on, SQLite, sessions in memory, one process. A value that
+cannot be used stops the start with one line that names the setting, the value and the bound.
+"""
+
+import secrets
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import dj_database_url
+
+from supportdesk.environment import Environment, WrongSetting
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = Environment(BASE_DIR / ".env")
+
+# ---- the process --------------------------------------------------------------------------------------
+
+DEBUG = env.flag("DEBUG", True)
+
+
+def development_secret_key(path: Path) -> str:
+    """A key made once and kept in a git-ignored file, so that logins survive a restart under DEBUG."""
+    try:
+        with path.open("x") as file:
+            path.chmod(0o600)
+            file.write(secrets.token_urlsafe(50))
+    except FileExistsError:
+        pass
+    return path.read_text().strip()
+
+
+SECRET_KEY = env.text("SECRET_KEY")
+if not SECRET_KEY:
+    if not DEBUG:
+        raise WrongSetting("SECRET_KEY is not set and DEBUG is off: write a long random text, the same everywhere.")
+    SECRET_KEY = development_secret_key(BASE_DIR / ".secret_key")
+
+# Where `manage.py serve` listens. The Dockerfile sets HOST to 0.0.0.0.
+HOST = env.text("HOST", "127.0.0.1")
+PORT = env.whole("PORT", 8000, 1, 65535)
+
+# The names by which this site may be called. Under DEBUG an empty list means localhost in all its forms.
+ALLOWED_HOSTS = env.items("ALLOWED_HOSTS")
+
+# The websites that may open a chat socket, as origins (https://shop.example.com). Empty: the hosts of
+# ALLOWED_HOSTS on any port, and under DEBUG localhost, 127.0.0.1 and [::1] on any port.
+ALLOWED_ORIGINS = env.items("ALLOWED_ORIGINS")
+for origin in ALLOWED_ORIGINS:
+    if not urlsplit(origin).scheme or not urlsplit(origin).netloc or urlsplit(origin).path:
+        raise WrongSetting(f"ALLOWED_ORIGINS={origin!r} is not an origin: write scheme://host or scheme://host:port.")
+
+# The proxies that may name the customer's address in X-Forwarded-For (comma separated addresses). Empty: nobody,
+# so that a customer cannot choose the address that limits count by.
+TRUSTED_PROXIES = env.items("TRUSTED_PROXIES")
+
+# Redirect http to https here. Off by default, also in production: the proxy in front does it.
+SECURE_SSL_REDIRECT = env.flag("SECURE_SSL_REDIRECT", False)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
+
+# Who may read /metrics with DEBUG off: these addresses, or the bearer of this token.
+METRICS_ALLOWED_ADDRESSES = env.items("METRICS_ALLOWED_ADDRESSES", "127.0.0.1,::1")
+METRICS_TOKEN = env.text("METRICS_TOKEN")
+
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+
+# ---- live sessions ------------------------------------------------------------------------------------
+
+# On: sessions and the channel layer live in Redis or Valkey, shared by all instances. Off: in this process.
+USE_SHARED_CONTEXT = env.flag("USE_SHARED_CONTEXT", False)
+REDIS_URL = env.text("REDIS_URL", "redis://localhost:6379/0")
+REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+if urlsplit(REDIS_URL).scheme not in REDIS_SCHEMES:
+    raise WrongSetting(
+        f"REDIS_URL has the scheme {urlsplit(REDIS_URL).scheme!r}: write one of {', '.join(REDIS_SCHEMES)}."
+    )
+
+# A session that is not used for this long expires; every message renews it.
+SESSION_TIMEOUT_MINUTES = env.whole("SESSION_TIMEOUT_MINUTES", 30, 5, 1440)
+# In memory: the least recently used session goes when there are more.
+SESSION_MAX_SESSIONS = env.whole("SESSION_MAX_SESSIONS", 10000, 100)
+# Seconds between two sweeps for expired sessions.
+SESSION_CLEANUP_INTERVAL = env.whole("SESSION_CLEANUP_INTERVAL", 300, 60)
+# Seconds; when set it goes before SESSION_TIMEOUT_MINUTES for sessions in Redis.
+REDIS_SESSION_TTL = env.whole("REDIS_SESSION_TTL", SESSION_TIMEOUT_MINUTES * 60, 300)
+REDIS_SESSION_KEY_PREFIX = env.text("REDIS_SESSION_KEY_PREFIX", "agent:session:")
+# On: reading a session renews it, too.
+SESSION_SLIDING = env.flag("SESSION_SLIDING", False)
+
+# ---- chat ---------------------------------------------------------------------------------------------
+
+CHAT_MAX_TEXT = env.whole("CHAT_MAX_TEXT", 8000, 1, 16000)  # characters of one message
+CHAT_RATE_LIMIT = env.rate("CHAT_RATE_LIMIT", "20/min")  # newly stored messages of one session, per process
+CHAT_SESSION_RATE_LIMIT = env.rate("CHAT_SESSION_RATE_LIMIT", "60/min")  # new sessions from one address, per process
+CHAT_MAX_SOCKETS = env.whole("CHAT_MAX_SOCKETS", 10, 1, 1000)  # open at once for one session, per process
+CHAT_MAX_ATTACHMENT_MB = env.whole("CHAT_MAX_ATTACHMENT_MB", 10, 1, 100)
+CHAT_MAX_WAITING_REST = env.whole("CHAT_MAX_WAITING_REST", 200, 1, 10000)  # REST callers that wait for a reply
+CHAT_DEBUG_METADATA = env.flag("CHAT_DEBUG_METADATA", DEBUG)
+
+# The site's key (HS256) for the JWT by which a website proves who its customer is. Empty: no identity is accepted.
+IDENTITY_SECRET = env.text("IDENTITY_SECRET")
+if IDENTITY_SECRET and len(IDENTITY_SECRET) < 32:
+    raise WrongSetting(f"IDENTITY_SECRET has {len(IDENTITY_SECRET)} characters: write at least 32.")
+
+# ---- the agent ----------------------------------------------------------------------------------------
+
+AGENT_TURN_TIMEOUT = env.whole("AGENT_TURN_TIMEOUT", 45, 5, 60)  # seconds for one answer, retries included
+AGENT_MAX_REPLY = env.whole("AGENT_MAX_REPLY", 8000, 200, 100_000)  # characters
+TURN_LEASE = env.whole("TURN_LEASE", 10, 3, 60)  # seconds that a turn's holder has before it must renew
+TURN_RECOVERY_INTERVAL = env.whole("TURN_RECOVERY_INTERVAL", 5, 1, 60)  # seconds between looks for orphaned turns
+AGENT_MODEL = env.text("AGENT_MODEL")  # such as openai-chat:NAME; empty: the offline responder
+AGENT_RESPONDER = env.text("AGENT_RESPONDER")  # a dotted path; goes before AGENT_MODEL
+AGENT_SCRIPTED_DELAY = env.number("AGENT_SCRIPTED_DELAY", 0.0, 0.0, 60.0)  # seconds, of the scripted responder
+AGENT_TOOL_REGISTRY_MODE = env.choice("AGENT_TOOL_REGISTRY_MODE", "legacy", ("legacy", "registry"))
+AGENT_TOOLS = env.items(
+    "AGENT_TOOLS",
+    "agent_app.tools.knowledge.search_knowledge,"
+    "agent_app.tools.memory.recall,"
+    "agent_app.tools.attachments.read_attachment,"
+    "agent_app.tools.escalation.ask_for_person",
+)
+ESCALATION_TIMEOUT = env.whole("ESCALATION_TIMEOUT", 120, 10, 86400)  # seconds until the customer is told nobody came
+
+# Days that an ended conversation is kept before `manage.py cleanup` deletes it; 0 keeps it for ever.
+CONVERSATION_RETENTION_DAYS = env.whole("CONVERSATION_RETENTION_DAYS", 365, 0)
+
+# ---- Django -------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "supportdesk.apps.SupportdeskConfig",  # before contrib.staticfiles, so that its runserver is ours
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "channels",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "csp",
+    "sessions_app",
+    "agent_app",
+]
+
+MIDDLEWARE = [
+    "supportdesk.telemetry.RequestIdMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "supportdesk.urls"
+ASGI_APPLICATION = "supportdesk.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.debug",
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# sqlite:////absolute/path or postgres://user:password@host:port/name
+DATABASE_URL = env.text("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
+try:
+    DATABASES = {"default": dj_database_url.parse(DATABASE_URL)}
+except (ValueError, KeyError):
+    raise WrongSetting("DATABASE_URL is not understood: write sqlite:////abs/path or postgres://…/name.") from None
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    # WAL lets readers go on while one writes; FULL makes an acknowledged message survive a power cut; IMMEDIATE
+    # takes the write lock at BEGIN, so that a transaction never fails half way for want of it.
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 5,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+    }
+    # A test's journal writes through a connection of its own, which an in-memory database would not show it.
+    DATABASES["default"]["TEST"] = {"NAME": BASE_DIR / "build" / "test.sqlite3"}
+else:
+    DATABASES["default"]["CONN_MAX_AGE"] = 60
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    DATABASES["default"]["OPTIONS"] = {
+        "connect_timeout": 3,
+        "options": "-c lock_timeout=2000 -c idle_in_transaction_session_timeout=5000",
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "default"},
+    "sessions": {
+        "BACKEND": "sessions_app.cache.IndexedLocMemCache",
+        "LOCATION": "sessions",
+        "TIMEOUT": SESSION_TIMEOUT_MINUTES * 60,
+        "KEY_PREFIX": REDIS_SESSION_KEY_PREFIX,
+        "KEY_FUNCTION": "sessions_app.cache.session_key",
+        "OPTIONS": {"MAX_ENTRIES": SESSION_MAX_SESSIONS},
+    },
+}
+CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+if USE_SHARED_CONTEXT:
+    CACHES["sessions"] = {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_URL,
+        "TIMEOUT": REDIS_SESSION_TTL,
+        "KEY_PREFIX": REDIS_SESSION_KEY_PREFIX,
+        "KEY_FUNCTION": "sessions_app.cache.session_key",
+        "OPTIONS": {"CLIENT_CLASS": "sessions_app.cache.SessionsClient"},
+    }
+    # redis-py's default socket timeout of 5 s would end the subscription of a quiet process.
+    CHANNEL_LAYERS["default"] = {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": None}], "prefix": "supportdesk"},
+    }
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+LOGIN_URL = "admin:login"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+MEDIA_ROOT = Path(env.text("MEDIA_ROOT", str(BASE_DIR / "media")))
+
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "connect-src": ["'self'"],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+
+REST_FRAMEWORK = {
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "EXCEPTION_HANDLER": "agent_app.serializers.error_response",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Supportdesk",
+    "DESCRIPTION": "A self-hosted support desk: customer chat, live sessions, knowledge.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": "/api/v1/",
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"request_id": {"()": "supportdesk.telemetry.RequestIdFilter"}},
+    "formatters": {
+        "line": {
+            "format": "{asctime} {levelname} {name} [{request_id}] {message}",
+            "style": "{",
+        }
+    },
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]},
+    },
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        # One line a request is the proxy's work.
+        "django.request": {"level": "ERROR"},
+        "uvicorn.access": {"level": "WARNING"},
+    },
+}

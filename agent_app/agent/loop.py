@@ -1,0 +1,79 @@
+"""The loop round one answer: judge whether a person is needed, let the responder answer, degrade honestly."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+
+from agent_app.agent import catalogue
+from agent_app.agent.events import Answer, Escalation, Event, Text, TurnContext
+from agent_app.agent.responder import Responder, Tool
+
+logger = logging.getLogger(__name__)
+
+# Seconds kept back from the deadline, so that the honest sentence still arrives in time.
+RESERVE = 0.5
+
+Judge = Callable[[TurnContext], Escalation | None]
+
+
+def nobody_needed(context: TurnContext) -> Escalation | None:
+    return None
+
+
+class CustomerSupportAgent:
+    """Answers one turn. Never raises: an error of a tool or the responder becomes an honest sentence."""
+
+    def __init__(self, responder: Responder, tools: Mapping[str, Tool], judge: Judge = nobody_needed) -> None:
+        self.responder = responder
+        self.tools = tools
+        self.judge = judge
+
+    async def answer(self, context: TurnContext) -> AsyncGenerator[Event, None]:
+        said: list[str] = []
+        try:
+            async with aclosing(self._respond(context)) as events:
+                async for event in events:
+                    if isinstance(event, Text):
+                        said.append(event.text)
+                    yield event
+                    if isinstance(event, Answer):
+                        return
+                raise RuntimeError("the responder ended without an answer")
+        except Exception:  # noqa: BLE001 - the outermost edge of a turn: whatever broke, the customer hears of it
+            logger.exception("turn.failed thread=%s", context.thread_id)
+        sorry = Text(f"\n\n{catalogue.TROUBLE}" if said else catalogue.TROUBLE)
+        yield sorry
+        yield Answer("".join(said) + sorry.text)
+
+    async def _respond(self, context: TurnContext) -> AsyncGenerator[Event, None]:
+        escalation = self.judge(context)
+        if escalation is not None:
+            text = (catalogue.HANDED_OVER if context.state == "ai" else catalogue.STILL_WAITING).format(
+                ticket=context.ticket
+            )
+            yield Text(text)
+            yield Answer(text, escalation=escalation)
+            return
+        events = self.responder.respond(context, self.tools)
+        async for event in until(context.deadline - RESERVE, events):
+            yield event
+
+
+async def until(deadline: float, events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
+    """The events up to `deadline` (time.monotonic()), then TimeoutError.
+
+    The clock runs round each step alone: a timeout that spanned a yield would cancel whoever reads us.
+    """
+    try:
+        while True:
+            async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
+                try:
+                    event = await anext(events)
+                except StopAsyncIteration:
+                    return
+            yield event
+    finally:
+        if isinstance(events, AsyncGenerator):
+            await events.aclose()

@@ -1,0 +1,275 @@
+"""The durable log: conversations and their numbered messages.
+
+Only the journal writes messages and a conversation's counters (`agent_app.journal`, by the rules of
+`agent_app.models.turns`). Everything here reads, or says what a row means.
+"""
+
+import hashlib
+import secrets
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+
+
+def hash_token(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def new_id() -> str:
+    return uuid.uuid4().hex
+
+
+@dataclass(slots=True)
+class Entry:
+    """One message of the log as plain data: what the journal writes and what every door sends.
+
+    A Django model instance costs some 15 µs to make, more than the message's whole share of a commit.
+    """
+
+    seq: int
+    id: str
+    role: str
+    text: str
+    created_at: datetime
+    client_id: str | None = None
+    reply_to: int | None = None
+    author: str | None = None
+    citations: list[dict[str, Any]] = field(default_factory=list)
+    attachments: list[dict[str, Any]] = field(default_factory=list)
+    choices: list[dict[str, Any]] | None = None
+    confirm: dict[str, Any] | None = None
+    stopped: bool = False
+    turn: str | None = None
+
+    def to_wire(self) -> dict[str, Any]:
+        """The message object of the protocol; optional fields are left out when they say nothing."""
+        wire: dict[str, Any] = {
+            "seq": self.seq,
+            "id": self.id,
+            "role": self.role,
+            "text": self.text,
+            "created_at": wire_time(self.created_at),
+            "citations": self.citations,
+            "attachments": self.attachments,
+        }
+        if self.client_id is not None:
+            wire["client_id"] = self.client_id
+        if self.reply_to is not None:
+            wire["reply_to"] = self.reply_to
+        if self.author is not None:
+            wire["author"] = self.author
+        if self.choices:
+            wire["choices"] = self.choices
+        if self.confirm:
+            wire["confirm"] = self.confirm
+        if self.stopped:
+            wire["stopped"] = True
+        if self.turn is not None:
+            wire["turn"] = self.turn
+        return wire
+
+
+def wire_time(moment: datetime | None) -> str | None:
+    return moment.isoformat().replace("+00:00", "Z") if moment else None
+
+
+class ConversationQuerySet(models.QuerySet["Conversation"]):
+    def open(self) -> "ConversationQuerySet":
+        return self.exclude(state=Conversation.State.CLOSED)
+
+    def waiting(self) -> "ConversationQuerySet":
+        return self.filter(state=Conversation.State.WAITING)
+
+    def of_customer(self, session_id: str, token: str) -> "Conversation":
+        """The one chat that this token opens; DoesNotExist for an unknown session and a foreign token alike."""
+        return self.get(session_id=session_id, token_hash=hash_token(token))
+
+    def unanswered(self) -> "ConversationQuerySet":
+        """Chats in which a customer waits for the agent. Served by a partial index."""
+        return self.filter(
+            asked_upto__gt=F("answered_upto"), state__in=[Conversation.State.AI, Conversation.State.WAITING]
+        )
+
+    def orphaned(self, now: datetime) -> "ConversationQuerySet":
+        """A customer waits and nobody holds the turn: the log is the queue."""
+        return self.unanswered().filter(Q(turn_until=None) | Q(turn_until__lt=now))
+
+    def expired(self, now: datetime) -> "ConversationQuerySet":
+        """Chats that have run out: with the AI, answered, past their time. Served by a partial index."""
+        return self.filter(state=Conversation.State.AI, asked_upto__lte=F("answered_upto"), live_until__lt=now)
+
+    def past_retention(self, now: datetime) -> "ConversationQuerySet":
+        days = settings.CONVERSATION_RETENTION_DAYS
+        if not days:
+            return self.none()
+        return self.filter(state=Conversation.State.CLOSED, closed_at__lt=now - timezone.timedelta(days=days))
+
+
+class Conversation(models.Model):
+    """One chat. `session_id` names it to the customer, `thread_id` to everyone else."""
+
+    class State(models.TextChoices):
+        AI = "ai", "AI"
+        WAITING = "waiting", "waiting for a person"
+        HUMAN = "human", "with a person"
+        CLOSED = "closed", "closed"
+
+    thread_id = models.CharField(max_length=32, unique=True, default=new_id, editable=False)
+    session_id = models.CharField(max_length=200, unique=True, editable=False)
+    token_hash = models.CharField(max_length=64, editable=False)
+    user_id = models.CharField("user", max_length=200, null=True, blank=True)
+    verified = models.BooleanField("identity verified", default=False)
+    metadata = models.JSONField(default=dict, blank=True)
+    state = models.CharField(max_length=8, choices=State.choices, default=State.AI)
+    assignee = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="chats")
+    ticket = models.CharField(max_length=16, null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(default=timezone.now, editable=False)
+    closed_at = models.DateTimeField(null=True, blank=True)
+    closed_reason = models.CharField(max_length=32, null=True, blank=True)
+
+    last_seq = models.PositiveIntegerField("messages", default=0)
+    customer_count = models.PositiveIntegerField("customer messages", default=0)
+    asked_upto = models.PositiveIntegerField(default=0, help_text="seq of the newest customer message")
+    answered_upto = models.PositiveIntegerField(default=0, help_text="customer messages up to this seq are answered")
+    live_until = models.DateTimeField(help_text="a chat with the AI expires then; nothing moves it back")
+
+    turn_holder = models.CharField(max_length=32, null=True, blank=True, help_text="the instance that answers")
+    turn_until = models.DateTimeField(null=True, blank=True, help_text="the holder's lease runs out then")
+    turn_fence = models.PositiveBigIntegerField(default=0, help_text="leases taken so far; an older one is refused")
+    turn_attempts = models.PositiveSmallIntegerField(default=0, help_text="leases taken since the last answer")
+    turn_stop = models.CharField(max_length=32, null=True, blank=True, help_text="the turn that was asked to stop")
+
+    objects = ConversationQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["turn_until"],
+                name="conversation_unanswered",
+                condition=Q(asked_upto__gt=F("answered_upto"), state__in=["ai", "waiting"]),
+            ),
+            models.Index(
+                fields=["live_until"],
+                name="conversation_expiring",
+                condition=Q(asked_upto__lte=F("answered_upto"), state="ai"),
+            ),
+            models.Index(fields=["state", "-updated_at", "-id"], name="conversation_by_state"),
+            models.Index(fields=["-updated_at", "-id"], name="conversation_recent"),
+            models.Index(fields=["user_id", "-updated_at"], name="conversation_of_user"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id or 'Visitor'} · {self.thread_id[:8]}"
+
+    @staticmethod
+    def new_session_id() -> str:
+        return secrets.token_urlsafe(24)
+
+    @staticmethod
+    def new_token() -> str:
+        return secrets.token_urlsafe(32)
+
+    @property
+    def is_closed(self) -> bool:
+        return self.state == self.State.CLOSED
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """None while a person is asked for or answers: such a chat does not expire until it is resolved."""
+        return self.live_until if self.state == self.State.AI else None
+
+    def to_wire(self) -> dict[str, Any]:
+        """What the customer may know of the session (`GET chat/sessions/{id}/`)."""
+        return {
+            "session_id": self.session_id,
+            "state": self.state,
+            "message_count": self.customer_count,
+            "escalated": self.ticket is not None or self.state in {self.State.WAITING, self.State.HUMAN},
+            "last_seq": self.last_seq,
+            "created_at": wire_time(self.created_at),
+            "last_activity": wire_time(self.updated_at),
+            "expires_at": wire_time(self.expires_at),
+        }
+
+
+class MessageQuerySet(models.QuerySet["Message"]):
+    def after(self, seq: int) -> "MessageQuerySet":
+        return self.filter(seq__gt=seq).order_by("seq")
+
+    def entries(self) -> list[Entry]:
+        """The rows as plain data, without making model instances."""
+        return [Entry(*row) for row in self.values_list(*ENTRY_COLUMNS)]
+
+
+class Message(models.Model):
+    """One message; the journal numbers it 1, 2, 3 … within its conversation, without gap or repeat."""
+
+    class Role(models.TextChoices):
+        CUSTOMER = "customer"
+        AGENT = "agent"
+        STAFF = "staff"
+        SYSTEM = "system"
+
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="messages")
+    seq = models.PositiveIntegerField()
+    public_id = models.CharField(max_length=32, unique=True)
+    role = models.CharField(max_length=8, choices=Role.choices)
+    text = models.TextField()
+    created_at = models.DateTimeField()
+    client_id = models.CharField(max_length=100, null=True, blank=True)
+    reply_to = models.PositiveIntegerField(null=True, blank=True)
+    author = models.CharField(max_length=150, null=True, blank=True)
+    citations = models.JSONField(default=list, blank=True)
+    attachments = models.JSONField(default=list, blank=True)
+    choices = models.JSONField(null=True, blank=True)
+    confirm = models.JSONField(null=True, blank=True)
+    stopped = models.BooleanField(default=False)
+    turn = models.CharField(max_length=32, null=True, blank=True)
+
+    objects = MessageQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["seq"]
+        constraints = [
+            models.UniqueConstraint(fields=["conversation", "seq"], name="message_numbered_once"),
+            models.UniqueConstraint(
+                fields=["conversation", "role", "client_id"],
+                condition=Q(client_id__isnull=False),
+                name="message_sent_once",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.seq} {self.role}"
+
+    def to_entry(self) -> Entry:
+        return Entry(*(getattr(self, column) for column in ENTRY_COLUMNS))
+
+    def to_wire(self) -> dict[str, Any]:
+        return self.to_entry().to_wire()
+
+
+# The columns of Message in the order of Entry's fields.
+ENTRY_COLUMNS = (
+    "seq",
+    "public_id",
+    "role",
+    "text",
+    "created_at",
+    "client_id",
+    "reply_to",
+    "author",
+    "citations",
+    "attachments",
+    "choices",
+    "confirm",
+    "stopped",
+    "turn",
+)

@@ -67,6 +67,7 @@ METRICS_ALLOWED_ADDRESSES = env.items("METRICS_ALLOWED_ADDRESSES", "127.0.0.1,::
 METRICS_TOKEN = env.text("METRICS_TOKEN")
 
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+LOG_FORMAT = env.choice("LOG_FORMAT", "line", ("line", "json"))  # json: one object a line, for log collectors
 
 # ---- live sessions ------------------------------------------------------------------------------------
 
@@ -150,6 +151,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "supportdesk.telemetry.RequestIdMiddleware",
+    "supportdesk.health.probes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -296,10 +298,11 @@ LOGGING = {
         "line": {
             "format": "{asctime} {levelname} {name} [{request_id}] {message}",
             "style": "{",
-        }
+        },
+        "json": {"()": "supportdesk.telemetry.JsonFormatter"},
     },
     "handlers": {
-        "console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]},
+        "console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT, "filters": ["request_id"]},
     },
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {

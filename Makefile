@@ -1,0 +1,39 @@
+# The desk's commands. PYTHON=python3.11 names the interpreter, PORT=8001 (or any setting) goes to the desk.
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(or $(PYTHON),python3) requirements/install.py $(if $(PYTHON),--this-python)
+
+.DEFAULT_GOAL := help
+.PHONY: help run setup test test-all lint bench lock schema
+
+help: ## these lines
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+run: ## install what is missing, prepare the database, serve on 127.0.0.1:8000
+	@$(INSTALL) base
+	@exec $(BIN)/python manage.py serve --prepare
+
+setup: ## .venv with everything that tests, linters and benchmarks need
+	@$(INSTALL) base dev
+
+test: setup ## the suite but for the slow tests
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: setup ## format, rules, types, import contracts, Django's checks, the API schema
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py check --fail-level WARNING
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
+
+schema: setup ## print the API's OpenAPI schema
+	@$(BIN)/python manage.py spectacular --validate --fail-on-warn
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+lock: setup ## renew the locks from requirements/*.in
+	$(LOCK) --upgrade requirements/base.in -o requirements/base.txt
+	$(LOCK) --upgrade -c requirements/base.txt requirements/dev.in -o requirements/dev.txt
+	$(LOCK) --upgrade -c requirements/base.txt requirements/llm.in -o requirements/llm.txt

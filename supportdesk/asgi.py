@@ -1,0 +1,35 @@
+"""The whole desk as one ASGI application: pages and REST, chat sockets, and the start and stop of its parts."""
+
+import os
+from importlib.util import find_spec
+from typing import Any
+
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.core.asgi import get_asgi_application
+from django.urls import re_path
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "supportdesk.settings")
+http = get_asgi_application()  # sets Django up: what follows imports models
+
+from supportdesk.lifespan import lifespan  # noqa: E402
+
+sockets: list[Any] = []
+if find_spec("agent_app.routing"):
+    from agent_app.routing import websocket_urlpatterns
+
+    sockets += websocket_urlpatterns
+
+
+async def no_such_socket(scope: Any, receive: Any, send: Any) -> None:
+    """Refuses an unknown path: URLRouter itself would raise, and a stranger could fill the log with tracebacks."""
+    await receive()
+    await send({"type": "websocket.close", "code": 4404})
+
+
+application = ProtocolTypeRouter(
+    {
+        "http": http,
+        "websocket": URLRouter([*sockets, re_path("", no_such_socket)]),
+        "lifespan": lifespan,
+    }
+)

@@ -1,0 +1,71 @@
+"""What starts with the process and stops with it, in order."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+from django.conf import settings
+
+logger = logging.getLogger(__name__)
+
+
+class Part(Protocol):
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+class Process:
+    """This process's parts, and whether it is about to end."""
+
+    def __init__(self) -> None:
+        self.draining = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Starts every part; stops those that started in the opposite order, also when a later one fails."""
+        async with AsyncExitStack() as started:
+            for part in self.parts():
+                await part.start()
+                started.push_async_callback(part.stop)
+            yield
+
+    def parts(self) -> list[Part]:
+        parts: list[Part] = []
+        if find_spec("agent_app.chat"):
+            from agent_app import chat
+
+            parts.append(chat.engine)
+        if find_spec("sessions_app.sweeper"):
+            from sessions_app.stores import get_store
+            from sessions_app.sweeper import Sweeper
+
+            parts.append(Sweeper(get_store(), settings.SESSION_CLEANUP_INTERVAL))
+        return parts
+
+    async def drain(self, seconds: float) -> None:
+        """Tells every socket to come back elsewhere and gives running turns `seconds` to finish."""
+        self.draining = True
+        if find_spec("agent_app.chat"):
+            from agent_app import chat
+
+            await chat.engine.drain(seconds)
+
+
+process = Process()
+
+
+async def lifespan(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+    """The ASGI lifespan protocol over `process`."""
+    await receive()
+    try:
+        async with process.running():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+    except Exception:  # noqa: BLE001 - the outermost edge: the server must hear of it, and it is logged whole
+        logger.exception("process.failed")
+        await send({"type": "lifespan.startup.failed", "message": "A part of the desk did not start or stop."})
+        return
+    await send({"type": "lifespan.shutdown.complete"})

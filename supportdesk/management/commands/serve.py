@@ -1,0 +1,42 @@
+"""`manage.py serve`: the desk under uvicorn, with the drain of server.py."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command, get_commands
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+
+class Command(BaseCommand):
+    help = "Serves the desk (HTTP, SSE and WebSockets). SIGTERM drains: turns finish, sockets are told to come back."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default=settings.HOST, help="address to listen on (default: HOST)")
+        parser.add_argument("--port", type=int, default=settings.PORT, help="port to listen on (default: PORT)")
+        parser.add_argument(
+            "--prepare",
+            action="store_true",
+            help="first migrate, load the sample knowledge and, under DEBUG, make the demo admin: all in this process",
+        )
+
+    def handle(self, *args: Any, host: str, port: int, prepare: bool, **options: Any) -> None:
+        from supportdesk.server import serve
+
+        require_static_files()
+        if prepare:
+            self.prepare()
+        self.stdout.write(f"Supportdesk on http://{host}:{port}/")
+        serve(host, port)
+
+    def prepare(self) -> None:
+        call_command("migrate", verbosity=0)
+        if "load_knowledge" in get_commands():
+            call_command("load_knowledge")
+        if settings.DEBUG:
+            call_command("demo_admin")
+
+
+def require_static_files() -> None:
+    """With DEBUG off pages name their assets through the manifest: without it each of them would answer 500."""
+    if not settings.DEBUG and not (settings.STATIC_ROOT / "staticfiles.json").is_file():
+        raise CommandError(f"{settings.STATIC_ROOT} holds no collected static files: run manage.py collectstatic.")

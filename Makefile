@@ -1,5 +1,6 @@
 # The desk's commands. PYTHON=python3.11 names the interpreter, PORT=8001 (or any setting) goes to the desk.
-VENV := .venv
+VENV ?= .venv
+export VENV
 BIN := $(VENV)/bin
 INSTALL := $(or $(PYTHON),python3) requirements/install.py $(if $(PYTHON),--this-python)
 
@@ -16,8 +17,12 @@ run: ## install what is missing, prepare the database, serve on 127.0.0.1:8000
 setup: ## .venv with everything that tests, linters and benchmarks need
 	@$(INSTALL) base dev
 
-test: setup ## the suite but for the slow tests
-	$(BIN)/python -m pytest -m "not slow"
+test: setup ## the suite but for the slow tests, on SQLite and a real Valkey
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: setup ## every test, also in a browser, then on PostgreSQL; a test that cannot run fails
+	REQUIRE_ALL=1 $(BIN)/python -m pytest
+	REQUIRE_ALL=1 tests/postgres.sh $(BIN)/python -m pytest --ignore tests/browser
 
 lint: setup ## format, rules, types, import contracts, Django's checks, the API schema
 	$(BIN)/ruff format --check .
@@ -27,6 +32,9 @@ lint: setup ## format, rules, types, import contracts, Django's checks, the API 
 	$(BIN)/python manage.py check --fail-level WARNING
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
+
+bench: setup ## the benchmarks, one table each
+	@for file in benchmarks/*.py; do $(BIN)/python "$$file" || exit 1; done
 
 schema: setup ## print the API's OpenAPI schema
 	@$(BIN)/python manage.py spectacular --validate --fail-on-warn

@@ -12,6 +12,6 @@ def in_one_thread(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Ca
     """Last in MIDDLEWARE: makes the whole chain run in the request's one thread.
 
     Under ASGI Django runs each of its own middlewares with two thread hops as long as what follows is asynchronous.
-    Measured here for a 404: 4.7 ms of CPU a request with those hops, 2.7 ms without.
+    Measured here for a 404: 4.7 ms of CPU a request with those hops, 3.2 ms without.
     """
     return get_response

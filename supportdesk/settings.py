@@ -4,8 +4,11 @@ With nothing set it runs for development: DEBUG on, SQLite, sessions in memory, 
 cannot be used stops the start with one line that names the setting, the value and the bound.
 """
 
+import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from urllib.parse import urlsplit
 
 import dj_database_url
@@ -22,12 +25,13 @@ DEBUG = env.flag("DEBUG", True)
 
 def development_secret_key(path: Path) -> str:
     """A key made once and kept in a git-ignored file, so that logins survive a restart under DEBUG."""
-    try:
-        with path.open("x") as file:
-            path.chmod(0o600)
+    if not path.exists():
+        with NamedTemporaryFile("w", dir=path.parent, prefix=path.name) as file:
             file.write(secrets.token_urlsafe(50))
-    except FileExistsError:
-        pass
+            file.flush()
+            # A link appears with its content: a process that starts at the same moment never reads half a key.
+            with suppress(FileExistsError):
+                os.link(file.name, path)
     return path.read_text().strip()
 
 
@@ -103,7 +107,7 @@ CHAT_MAX_WAITING_REST = env.whole("CHAT_MAX_WAITING_REST", 200, 1, 10000)  # RES
 CHAT_DEBUG_METADATA = env.flag("CHAT_DEBUG_METADATA", DEBUG)
 
 # The site's key (HS256) for the JWT by which a website proves who its customer is. Empty: no identity is accepted.
-IDENTITY_SECRET = env.text("IDENTITY_SECRET")
+IDENTITY_SECRET = env.text("IDENTITY_SECRET", bounds="at least 32 characters")
 if IDENTITY_SECRET and len(IDENTITY_SECRET) < 32:
     raise WrongSetting(f"IDENTITY_SECRET has {len(IDENTITY_SECRET)} characters: write at least 32.")
 
@@ -289,6 +293,8 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    # Without the last, the page of a public site loads a badge from another host.
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
     "SCHEMA_PATH_PREFIX": "/api/v1/",
 }
 

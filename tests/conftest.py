@@ -72,3 +72,18 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
     database = settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):
         database.setdefault("TEST", {})["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Under REQUIRE_ALL (make test-all) a test that cannot run here fails, with its reason.
+
+    A reason that begins with "not for" is by design, such as "not for SQLite", and stays a skip.
+    """
+    report = yield
+    if os.environ.get("REQUIRE_ALL") and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if not reason.startswith("not for"):
+            report.outcome = "failed"
+            report.longrepr = f"This cannot run here, and REQUIRE_ALL is set: {reason}"
+    return report

@@ -22,7 +22,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, host: str, port: int, prepare: bool, **options: Any) -> None:
         from supportdesk.server import serve
 
-        require_static_files()
+        require_production_settings()
         if prepare:
             self.prepare()
         self.stdout.write(f"Supportdesk on http://{host}:{port}/")
@@ -36,7 +36,12 @@ class Command(BaseCommand):
             call_command("demo_admin")
 
 
-def require_static_files() -> None:
-    """With DEBUG off pages name their assets through the manifest: without it each of them would answer 500."""
-    if not settings.DEBUG and not (settings.STATIC_ROOT / "staticfiles.json").is_file():
+def require_production_settings() -> None:
+    """With DEBUG off: what would otherwise answer every request with an error."""
+    if settings.DEBUG:
+        return
+    if not settings.ALLOWED_HOSTS:
+        raise CommandError("ALLOWED_HOSTS is empty and DEBUG is off: write the names of this site, comma separated.")
+    # Pages name their assets through the manifest.
+    if not (settings.STATIC_ROOT / "staticfiles.json").is_file():
         raise CommandError(f"{settings.STATIC_ROOT} holds no collected static files: run manage.py collectstatic.")

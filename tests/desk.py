@@ -1,0 +1,53 @@
+"""A desk of its own for a test: `manage.py serve` as its operator runs it, in another process."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from tests.conftest import free_port
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+class Desk:
+    """One running instance; settings are given as in the environment."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.port = int(settings.pop("PORT", 0)) or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.sockets = f"ws://127.0.0.1:{self.port}"
+        self.log = folder / f"desk-{self.port}.log"
+        database = os.environ.get("DATABASE_URL", f"sqlite:///{folder / 'desk.sqlite3'}")
+        defaults = {"PORT": str(self.port), "DATABASE_URL": database, "MEDIA_ROOT": str(folder / "media")}
+        self.environ = os.environ | defaults | settings
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *options: str) -> None:
+        """Returns once /healthz answers; raises with the log when it does not within 30 s."""
+        command = [sys.executable, "manage.py", "serve", *options]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, cwd=CHECKOUT, env=self.environ, stdout=log, stderr=log)
+        deadline = time.monotonic() + 30
+        while not self.answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop(signal.SIGKILL)
+                raise AssertionError(f"The desk did not start:\n{self.log.read_text()}")
+            time.sleep(0.05)
+
+    def answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/healthz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """The exit code; the process has ended when this returns."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        return self.process.wait(30)

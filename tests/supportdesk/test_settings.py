@@ -1,0 +1,126 @@
+"""Settings: each bound is kept, each refusal says what to write, and the README lists them all."""
+
+import re
+import runpy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from supportdesk.environment import WrongSetting
+from tests.desk import CHECKOUT
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """settings.py as it comes out of an environment that holds only what is given."""
+    import os
+
+    def load(**environ: str) -> dict[str, Any]:
+        for name in os.environ:
+            if re.fullmatch(r"[A-Z_]+", name) and name not in {"PATH", "HOME"}:
+                monkeypatch.delenv(name)
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        return runpy.run_path(str(CHECKOUT / "supportdesk" / "settings.py"))
+
+    return load
+
+
+BOUNDED = [
+    # name, the least and the most that are taken (None: no bound), as the design gives them
+    ("PORT", 1, 65535),
+    ("SESSION_TIMEOUT_MINUTES", 5, 1440),
+    ("SESSION_MAX_SESSIONS", 100, None),
+    ("SESSION_CLEANUP_INTERVAL", 60, None),
+    ("REDIS_SESSION_TTL", 300, None),
+    ("CHAT_MAX_TEXT", 1, 16000),
+    ("CHAT_MAX_SOCKETS", 1, 1000),
+    ("CHAT_MAX_ATTACHMENT_MB", 1, 100),
+    ("CHAT_MAX_WAITING_REST", 1, 10000),
+    ("AGENT_TURN_TIMEOUT", 5, 60),
+    ("AGENT_MAX_REPLY", 200, 100_000),
+    ("AGENT_SCRIPTED_DELAY", 0, 60),
+    ("TURN_LEASE", 3, 60),
+    ("TURN_RECOVERY_INTERVAL", 1, 60),
+    ("ESCALATION_TIMEOUT", 10, 86400),
+    ("CONVERSATION_RETENTION_DAYS", 0, None),
+]
+
+
+@pytest.mark.parametrize(("name", "least", "most"), BOUNDED)
+def test_a_bound_is_taken_and_what_is_past_it_refused(
+    load: Callable[..., Any], name: str, least: int, most: int | None
+) -> None:
+    assert load(**{name: str(least)})[name] == least
+    refused = [least - 1] if most is None else [least - 1, most + 1]
+    if most is not None:
+        assert load(**{name: str(most)})[name] == most
+    for value in refused:
+        with pytest.raises(WrongSetting) as refusal:
+            load(**{name: str(value)})
+        for part in (name, str(value), str(least), *([] if most is None else [str(most)])):
+            assert part in str(refusal.value)
+
+
+WRONG = [
+    ("PORT", "http", "whole number"),
+    ("PORT", "", "whole number"),
+    ("PORT", "8000.5", "whole number"),
+    ("SESSION_TIMEOUT_MINUTES", "9" * 30, "whole number"),
+    ("AGENT_SCRIPTED_DELAY", "soon", "number"),
+    ("AGENT_SCRIPTED_DELAY", "nan", "out of bounds"),
+    ("DEBUG", "maybe", "true or false"),
+    ("CHAT_RATE_LIMIT", "0/min", "N at least 1"),
+    ("CHAT_RATE_LIMIT", "20/hour", "N/min"),
+    ("CHAT_SESSION_RATE_LIMIT", "-1/min", "N/min"),
+    ("LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING, ERROR"),
+    ("LOG_FORMAT", "xml", "line, json"),
+    ("AGENT_TOOL_REGISTRY_MODE", "new", "legacy, registry"),
+    ("REDIS_URL", "http://localhost", "redis, rediss"),
+    ("ALLOWED_ORIGINS", "shop.example.com", "scheme://host"),
+    ("ALLOWED_ORIGINS", "https://shop.example.com/chat", "scheme://host"),
+    ("DATABASE_URL", "nonsense", "sqlite:////abs/path"),
+    ("IDENTITY_SECRET", "short", "at least 32"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "advice"), WRONG)
+def test_a_wrong_value_is_refused_with_what_to_write(
+    load: Callable[..., Any], name: str, value: str, advice: str
+) -> None:
+    with pytest.raises(WrongSetting) as refusal:
+        load(**{name: value})
+    assert name in str(refusal.value)
+    assert advice in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_refusal_of_a_secret_does_not_print_it(load: Callable[..., Any]) -> None:
+    with pytest.raises(WrongSetting) as refusal:
+        load(IDENTITY_SECRET="hunter2")
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_debug_off_needs_a_secret_key(load: Callable[..., Any]) -> None:
+    with pytest.raises(WrongSetting, match="SECRET_KEY"):
+        load(DEBUG="false")
+    assert load(DEBUG="false", SECRET_KEY="x" * 50)["DEBUG"] is False
+
+
+def test_sharing_moves_sessions_and_the_channel_layer_to_redis(load: Callable[..., Any]) -> None:
+    settings = load(USE_SHARED_CONTEXT="true", REDIS_URL="redis://redis.example:6379/3")
+    assert settings["CACHES"]["sessions"]["LOCATION"] == "redis://redis.example:6379/3"
+    assert "redis" in settings["CHANNEL_LAYERS"]["default"]["BACKEND"].lower()
+
+
+def test_the_readme_lists_every_setting_with_its_default_and_bounds(load: Callable[..., Any]) -> None:
+    known = load()["env"].known
+    table = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \| (.*?) \|", (CHECKOUT / "README.md").read_text(), re.MULTILINE)
+    expected = [
+        (name, f"`{default}`".replace(str(CHECKOUT), "…") if default else "", bounds)
+        for name, (default, bounds) in known.items()
+    ]
+    assert sorted(table) == sorted(expected)

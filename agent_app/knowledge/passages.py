@@ -1,0 +1,142 @@
+"""Articles as the index sees them: Markdown with front matter in, passages with headings out."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import yaml
+
+FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*\n", re.DOTALL)
+HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*$")
+LIST_ITEM = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+")
+TABLE_RULE = re.compile(r"^\s*\|?[\s:|-]+\|[\s:|-]*$")
+LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+MARKS = re.compile(r"[*_`]{1,3}(?=\S)|(?<=\S)[*_`]{1,3}")
+SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+
+# Characters of one passage: what fits into a chat bubble, and into the 256 word pieces that the model reads well.
+LONGEST = 900
+
+
+class NotAnArticle(ValueError):
+    """The text cannot be read as an article; the message says what to mend."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One published article, as plain data."""
+
+    slug: str
+    title: str
+    body: str = ""
+    language: str = "en"
+    questions: tuple[str, ...] = ()
+
+    @property
+    def url(self) -> str:
+        return f"/help/{self.slug}/"
+
+    @cached_property
+    def passages(self) -> tuple["Passage", ...]:
+        return tuple(split(self.body))
+
+
+@dataclass(frozen=True)
+class Passage:
+    heading: str  # "" for what stands before the first heading
+    text: str  # Markdown, verbatim
+
+    @property
+    def plain(self) -> str:
+        return plain(self.text)
+
+
+def parse(text: str, slug: str) -> Source:
+    """An article from a Markdown file; `slug` is the file's name, for when the front matter gives none."""
+    text = text.lstrip("\ufeff")
+    found = FRONT_MATTER.match(text)
+    try:
+        meta = (yaml.safe_load(found[1]) if found else None) or {}
+    except yaml.YAMLError as error:
+        raise NotAnArticle(f"the front matter is not YAML: {error}") from error
+    if not isinstance(meta, dict):
+        raise NotAnArticle("the front matter is not a list of `name: value` lines")
+    body = text[found.end() :].strip() if found else text.strip()
+    title = str(meta.get("title") or "").strip() or title_of(body)
+    slug = str(meta.get("slug") or slug)
+    if not title:
+        raise NotAnArticle("it has no title: write `title: …` between two lines of `---` at the top")
+    if not SLUG.fullmatch(slug):
+        raise NotAnArticle(f"the slug {slug!r} is not lower-case letters, digits and single hyphens")
+    questions = meta.get("questions") or []
+    if not isinstance(questions, list):
+        raise NotAnArticle("`questions` is not a list")
+    return Source(slug, title, body, str(meta.get("language") or "en"), tuple(str(q).strip() for q in questions))
+
+
+def title_of(body: str) -> str:
+    for line in body.splitlines():
+        if line.strip():
+            heading = HEADING.match(line)
+            return heading[1] if heading else ""
+    return ""
+
+
+def split(body: str) -> Iterator[Passage]:
+    for heading, blocks in sections(body):
+        text = ""
+        for block in blocks:
+            if text and len(text) + len(block) > LONGEST:
+                yield Passage(heading, text)
+                text = block
+            else:
+                text = f"{text}\n\n{block}" if text else block
+        if text:
+            yield Passage(heading, text)
+
+
+def sections(body: str) -> Iterator[tuple[str, list[str]]]:
+    """Headings with their blocks: a paragraph, a list, a table or a fenced code each stays whole."""
+    heading, blocks, lines, fenced = "", list[str](), list[str](), False
+    for line in [*body.splitlines(), ""]:
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        found = None if fenced else HEADING.match(line)
+        if line.strip() and not found or fenced:
+            lines.append(line.rstrip())
+            continue
+        if lines:
+            blocks.append("\n".join(lines))
+            lines = []
+        if found:
+            if blocks:
+                yield heading, joined_lists(blocks)
+            heading, blocks = plain(found[1]), []
+    if lines:
+        blocks.append("\n".join(lines))
+    if blocks:
+        yield heading, joined_lists(blocks)
+
+
+def joined_lists(blocks: list[str]) -> list[str]:
+    """A list belongs to the line that introduces it, and a loose list's items belong together."""
+    joined: list[str] = []
+    for block in blocks:
+        introduced = joined and (joined[-1].rstrip().endswith(":") or LIST_ITEM.match(joined[-1].splitlines()[-1]))
+        if introduced and LIST_ITEM.match(block):
+            joined[-1] = f"{joined[-1]}\n\n{block}"
+        else:
+            joined.append(block)
+    return joined
+
+
+def plain(text: str) -> str:
+    """Markdown without its marks, on one line: what is embedded, counted and shown as a snippet."""
+    kept = []
+    for line in text.splitlines():
+        if TABLE_RULE.match(line):
+            continue
+        line = LIST_ITEM.sub("", HEADING.sub(r"\1", line)).strip().strip("|")
+        kept.append(" ".join(line.replace("|", ", ").split()))
+    return MARKS.sub("", LINK.sub(r"\1", " ".join(part for part in kept if part))).replace(" ,", ",")

@@ -1,0 +1,224 @@
+"""What the company knows: articles with example questions, the generations of their index, and what was missing."""
+
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+from django.core.validators import MinLengthValidator
+from django.db import models, transaction
+from django.db.models import F, Q
+from django.db.models.signals import post_delete
+from django.dispatch import receiver
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+
+BUILD_LEASE = timedelta(minutes=5)  # a builder that takes longer has died, and another may begin
+KEPT_GENERATIONS = 3  # the current one, and what instances may still be reading
+
+
+class ArticleQuerySet(models.QuerySet["Article"]):
+    def published(self) -> Self:
+        return self.filter(published=True)
+
+    def from_folder(self) -> Self:
+        return self.filter(from_folder=True)
+
+    def with_questions(self) -> Self:
+        return self.prefetch_related("questions")
+
+    def matching(self, words: str) -> Self:
+        return self.filter(Q(title__icontains=words) | Q(body__icontains=words) | Q(slug__icontains=words))
+
+    def update(self, **values: Any) -> int:
+        with transaction.atomic():
+            changed = super().update(**values)
+            KnowledgeState.changed()
+        return changed
+
+
+class Article(models.Model):
+    """One help article. Saving or deleting it marks the index as out of date, in the same transaction."""
+
+    slug = models.SlugField(max_length=120, unique=True)
+    title = models.CharField(max_length=200)
+    body = models.TextField(help_text="Markdown", validators=[MinLengthValidator(1)])
+    language = models.CharField(max_length=16, default="en")
+    published = models.BooleanField(default=True)
+    from_folder = models.BooleanField(default=False, editable=False, help_text="loaded from a folder, and goes with it")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = ArticleQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["title"]
+
+    def __str__(self) -> str:
+        return self.title
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        with transaction.atomic():
+            super().save(*args, **kwargs)
+            KnowledgeState.changed()
+
+    def get_absolute_url(self) -> str:
+        try:
+            return reverse("help", args=[self.slug])
+        except NoReverseMatch:
+            return f"/help/{self.slug}/"
+
+    def question_texts(self) -> list[str]:
+        return [question.text for question in self.questions.all()]
+
+    def set_questions(self, texts: list[str]) -> bool:
+        """Makes these the article's example questions, in this order. True if anything changed."""
+        wanted = list(dict.fromkeys(text.strip() for text in texts if text.strip()))
+        if wanted == self.question_texts():
+            return False
+        with transaction.atomic():
+            self.questions.all().delete()
+            ExampleQuestion.objects.bulk_create(ExampleQuestion(article=self, text=text) for text in wanted)
+            KnowledgeState.changed()
+        return True
+
+    def learn(self, phrasing: str) -> bool:
+        """Adds one phrasing to the example questions. False if the article has it already."""
+        _, added = self.questions.get_or_create(text=phrasing.strip())
+        return added
+
+
+class ExampleQuestion(models.Model):
+    """How customers ask for an article. Three real phrasings lift retrieval by ten points."""
+
+    article = models.ForeignKey(Article, on_delete=models.CASCADE, related_name="questions")
+    text = models.CharField(max_length=500)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["article", "text"], name="one_question_once")]
+
+    def __str__(self) -> str:
+        return self.text
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        with transaction.atomic():
+            super().save(*args, **kwargs)
+            KnowledgeState.changed()
+
+
+class KnowledgeState(models.Model):
+    """One row: how often knowledge has changed, and who is building the index of it."""
+
+    revision = models.PositiveBigIntegerField(default=1)
+    build_until = models.DateTimeField(null=True, blank=True)
+
+    @classmethod
+    def changed(cls) -> None:
+        if not cls.objects.filter(pk=1).update(revision=F("revision") + 1):
+            cls.objects.get_or_create(pk=1)
+
+    @classmethod
+    def current_revision(cls) -> int:
+        return cls.objects.filter(pk=1).values_list("revision", flat=True).first() or 0
+
+    @classmethod
+    def take_build(cls) -> bool:
+        """Whether the caller may build now. One builder at a time, whatever the number of instances."""
+        cls.objects.get_or_create(pk=1)
+        now = timezone.now()
+        free = Q(build_until__isnull=True) | Q(build_until__lt=now)
+        return bool(cls.objects.filter(free, pk=1).update(build_until=now + BUILD_LEASE))
+
+    @classmethod
+    def end_build(cls) -> None:
+        cls.objects.filter(pk=1).update(build_until=None)
+
+
+@receiver(post_delete, sender=Article)
+@receiver(post_delete, sender=ExampleQuestion)
+def knowledge_deleted(sender: type[models.Model], **kwargs: Any) -> None:
+    # A signal, because deleting through a QuerySet (the admin's action) calls no model's delete().
+    KnowledgeState.changed()
+
+
+class TextVector(models.Model):
+    """The vector of one text under one embedder, so that a rebuild embeds only what is new."""
+
+    embedder = models.CharField(max_length=100)
+    digest = models.CharField(max_length=64)  # SHA-256 of the text
+    vector = models.BinaryField()  # float16
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["embedder", "digest"], name="one_vector_once")]
+
+
+class IndexGenerationQuerySet(models.QuerySet["IndexGeneration"]):
+    def newest(self, embedder: str) -> "IndexGeneration | None":
+        """Without its payload: what tells an instance whether there is something to load."""
+        return self.filter(embedder=embedder).defer("payload").order_by("-id").first()
+
+    def prune(self, embedder: str) -> None:
+        kept = list(self.filter(embedder=embedder).order_by("-id").values_list("id", flat=True)[:KEPT_GENERATIONS])
+        self.filter(embedder=embedder).exclude(id__in=kept).delete()
+
+
+class IndexGeneration(models.Model):
+    """One whole index of the published articles. Never changed: the newest one is the current one."""
+
+    embedder = models.CharField(max_length=100)
+    revision = models.PositiveBigIntegerField(help_text="the knowledge that it holds")
+    created_at = models.DateTimeField(auto_now_add=True)
+    articles = models.PositiveIntegerField()
+    calibration = models.JSONField(default=dict, help_text="thresholds and the reliability table")
+    payload = models.BinaryField()
+
+    objects = IndexGenerationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"index {self.pk} of {self.articles} articles"
+
+
+class UnansweredQuestionQuerySet(models.QuerySet["UnansweredQuestion"]):
+    def remember(self, text: str, conversation_id: int | None = None) -> "UnansweredQuestion":
+        """Keeps a question that the knowledge could not answer, for whoever writes articles."""
+        return self.create(text=text[:2000], conversation_id=conversation_id)
+
+    def unresolved(self) -> Self:
+        return self.filter(resolved_at__isnull=True)
+
+    def resolve(self, moment: datetime | None = None) -> int:
+        return self.update(resolved_at=moment or timezone.now())
+
+
+class UnansweredQuestion(models.Model):
+    """A question that the agent could not answer. It goes with its conversation, for it is the customer's text."""
+
+    text = models.TextField()
+    conversation = models.ForeignKey(
+        "agent_app.Conversation", on_delete=models.CASCADE, null=True, blank=True, related_name="unanswered"
+    )
+    asked_at = models.DateTimeField(default=timezone.now)
+    resolved_at = models.DateTimeField(null=True, blank=True)
+    article = models.ForeignKey(
+        Article, on_delete=models.SET_NULL, null=True, blank=True, help_text="the article that answers it now"
+    )
+
+    objects = UnansweredQuestionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-asked_at"]
+        indexes = [
+            models.Index(fields=["-asked_at"], condition=Q(resolved_at__isnull=True), name="unanswered_open"),
+        ]
+
+    def __str__(self) -> str:
+        return self.text[:80]
+
+    def answered_by(self, article: Article) -> None:
+        """Teaches the article this phrasing, and takes the question off the list."""
+        with transaction.atomic():
+            article.learn(self.text[:500])
+            self.article, self.resolved_at = article, timezone.now()
+            self.save(update_fields=["article", "resolved_at"])

@@ -1,6 +1,27 @@
+from datetime import datetime
+from typing import Any
+
 from django.apps import AppConfig
 
 
 class AgentAppConfig(AppConfig):
     name = "agent_app"
     verbose_name = "Support desk"
+
+    def ready(self) -> None:
+        from sessions_app.signals import session_ended, session_extended
+
+        session_ended.connect(close_conversation, dispatch_uid="agent_app.session_ended")
+        session_extended.connect(keep_conversation, dispatch_uid="agent_app.session_extended")
+
+
+async def close_conversation(sender: Any, session_id: str, reason: str, actor: str | None = None, **more: Any) -> None:
+    from agent_app import chat
+
+    await chat.session_has_ended(session_id, reason, actor)
+
+
+async def keep_conversation(sender: Any, session_id: str, until: datetime, **more: Any) -> None:
+    from agent_app import chat
+
+    await chat.keep_chat(session_id, until)

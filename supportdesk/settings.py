@@ -9,6 +9,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Any
 from urllib.parse import urlsplit
 
 import dj_database_url
@@ -93,6 +94,8 @@ SESSION_CLEANUP_INTERVAL = env.whole("SESSION_CLEANUP_INTERVAL", 300, 60)
 # Seconds; when set it goes before SESSION_TIMEOUT_MINUTES for sessions in Redis.
 REDIS_SESSION_TTL = env.whole("REDIS_SESSION_TTL", SESSION_TIMEOUT_MINUTES * 60, 300)
 REDIS_SESSION_KEY_PREFIX = env.text("REDIS_SESSION_KEY_PREFIX", "agent:session:")
+# Seconds that a session and its chat live after the last message: the one of the two that counts here.
+SESSION_TTL = REDIS_SESSION_TTL if USE_SHARED_CONTEXT else SESSION_TIMEOUT_MINUTES * 60
 # On: reading a session renews it, too.
 SESSION_SLIDING = env.flag("SESSION_SLIDING", False)
 
@@ -214,7 +217,7 @@ else:
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-CACHES = {
+CACHES: dict[str, Any] = {
     "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "default"},
     "sessions": {
         "BACKEND": "sessions_app.cache.IndexedLocMemCache",
@@ -225,7 +228,7 @@ CACHES = {
         "OPTIONS": {"MAX_ENTRIES": SESSION_MAX_SESSIONS},
     },
 }
-CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+CHANNEL_LAYERS: dict[str, Any] = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 if USE_SHARED_CONTEXT:
     CACHES["sessions"] = {
         "BACKEND": "django_redis.cache.RedisCache",

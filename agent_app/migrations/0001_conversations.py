@@ -8,7 +8,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -17,115 +16,203 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='AuditEntry',
+            name="AuditEntry",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('at', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
-                ('actor', models.CharField(help_text="a username, or 'system'", max_length=150)),
-                ('action', models.CharField(max_length=64)),
-                ('session_id', models.CharField(db_index=True, max_length=200)),
-                ('details', models.JSONField(default=dict)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+                ("actor", models.CharField(help_text="a username, or 'system'", max_length=150)),
+                ("action", models.CharField(max_length=64)),
+                ("session_id", models.CharField(db_index=True, max_length=200)),
+                ("details", models.JSONField(default=dict)),
             ],
             options={
-                'verbose_name': 'audit entry',
-                'verbose_name_plural': 'audit log',
-                'ordering': ['-at', '-id'],
+                "verbose_name": "audit entry",
+                "verbose_name_plural": "audit log",
+                "ordering": ["-at", "-id"],
             },
         ),
         migrations.CreateModel(
-            name='Conversation',
+            name="Conversation",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('thread_id', models.CharField(default=agent_app.models.conversations.new_id, editable=False, max_length=32, unique=True)),
-                ('session_id', models.CharField(editable=False, max_length=200, unique=True)),
-                ('token_hash', models.CharField(editable=False, max_length=64)),
-                ('user_id', models.CharField(blank=True, max_length=200, null=True, verbose_name='user')),
-                ('verified', models.BooleanField(default=False, verbose_name='identity verified')),
-                ('metadata', models.JSONField(blank=True, default=dict)),
-                ('state', models.CharField(choices=[('ai', 'AI'), ('waiting', 'waiting for a person'), ('human', 'with a person'), ('closed', 'closed')], default='ai', max_length=8)),
-                ('ticket', models.CharField(blank=True, max_length=16, null=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('closed_at', models.DateTimeField(blank=True, null=True)),
-                ('closed_reason', models.CharField(blank=True, max_length=32, null=True)),
-                ('last_seq', models.PositiveIntegerField(default=0, verbose_name='messages')),
-                ('customer_count', models.PositiveIntegerField(default=0, verbose_name='customer messages')),
-                ('asked_upto', models.PositiveIntegerField(default=0, help_text='seq of the newest customer message')),
-                ('answered_upto', models.PositiveIntegerField(default=0, help_text='customer messages up to this seq are answered')),
-                ('live_until', models.DateTimeField(help_text='a chat with the AI expires then; nothing moves it back')),
-                ('turn_holder', models.CharField(blank=True, help_text='the instance that answers', max_length=32, null=True)),
-                ('turn_until', models.DateTimeField(blank=True, help_text="the holder's lease runs out then", null=True)),
-                ('turn_fence', models.PositiveBigIntegerField(default=0, help_text='leases taken so far; an older one is refused')),
-                ('turn_attempts', models.PositiveSmallIntegerField(default=0, help_text='leases taken since the last answer')),
-                ('turn_stop', models.CharField(blank=True, help_text='the turn that was asked to stop', max_length=32, null=True)),
-                ('assignee', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='chats', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "thread_id",
+                    models.CharField(
+                        default=agent_app.models.conversations.new_id, editable=False, max_length=32, unique=True
+                    ),
+                ),
+                ("session_id", models.CharField(editable=False, max_length=200, unique=True)),
+                ("token_hash", models.CharField(editable=False, max_length=64, unique=True)),
+                ("user_id", models.CharField(blank=True, max_length=200, null=True, verbose_name="user")),
+                ("verified", models.BooleanField(default=False, verbose_name="identity verified")),
+                ("metadata", models.JSONField(blank=True, default=dict)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("ai", "AI"),
+                            ("waiting", "waiting for a person"),
+                            ("human", "with a person"),
+                            ("closed", "closed"),
+                        ],
+                        default="ai",
+                        max_length=8,
+                    ),
+                ),
+                ("ticket", models.CharField(blank=True, max_length=16, null=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("closed_at", models.DateTimeField(blank=True, null=True)),
+                ("closed_reason", models.CharField(blank=True, max_length=32, null=True)),
+                ("last_seq", models.PositiveIntegerField(default=0, verbose_name="messages")),
+                ("customer_count", models.PositiveIntegerField(default=0, verbose_name="customer messages")),
+                ("asked_upto", models.PositiveIntegerField(default=0, help_text="seq of the newest customer message")),
+                (
+                    "answered_upto",
+                    models.PositiveIntegerField(default=0, help_text="customer messages up to this seq are answered"),
+                ),
+                (
+                    "live_until",
+                    models.DateTimeField(help_text="a chat with the AI expires then; nothing moves it back"),
+                ),
+                (
+                    "turn_holder",
+                    models.CharField(blank=True, help_text="the instance that answers", max_length=32, null=True),
+                ),
+                (
+                    "turn_until",
+                    models.DateTimeField(blank=True, help_text="the holder's lease runs out then", null=True),
+                ),
+                (
+                    "turn_fence",
+                    models.PositiveBigIntegerField(default=0, help_text="leases taken so far; an older one is refused"),
+                ),
+                (
+                    "turn_attempts",
+                    models.PositiveSmallIntegerField(default=0, help_text="leases taken since the last answer"),
+                ),
+                (
+                    "turn_stop",
+                    models.CharField(blank=True, help_text="the turn that was asked to stop", max_length=32, null=True),
+                ),
+                (
+                    "assignee",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="chats",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Message',
+            name="Message",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('seq', models.PositiveIntegerField()),
-                ('public_id', models.CharField(max_length=32, unique=True)),
-                ('role', models.CharField(choices=[('customer', 'Customer'), ('agent', 'Agent'), ('staff', 'Staff'), ('system', 'System')], max_length=8)),
-                ('text', models.TextField()),
-                ('created_at', models.DateTimeField()),
-                ('client_id', models.CharField(blank=True, max_length=100, null=True)),
-                ('reply_to', models.PositiveIntegerField(blank=True, null=True)),
-                ('author', models.CharField(blank=True, max_length=150, null=True)),
-                ('citations', models.JSONField(blank=True, default=list)),
-                ('attachments', models.JSONField(blank=True, default=list)),
-                ('choices', models.JSONField(blank=True, null=True)),
-                ('confirm', models.JSONField(blank=True, null=True)),
-                ('stopped', models.BooleanField(default=False)),
-                ('turn', models.CharField(blank=True, max_length=32, null=True)),
-                ('conversation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='messages', to='agent_app.conversation')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("seq", models.PositiveIntegerField()),
+                ("public_id", models.CharField(max_length=32, unique=True)),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[
+                            ("customer", "Customer"),
+                            ("agent", "Agent"),
+                            ("staff", "Staff"),
+                            ("system", "System"),
+                        ],
+                        max_length=8,
+                    ),
+                ),
+                ("text", models.TextField()),
+                ("created_at", models.DateTimeField()),
+                ("client_id", models.CharField(blank=True, max_length=100, null=True)),
+                ("reply_to", models.PositiveIntegerField(blank=True, null=True)),
+                ("author", models.CharField(blank=True, max_length=150, null=True)),
+                ("citations", models.JSONField(blank=True, default=list)),
+                ("attachments", models.JSONField(blank=True, default=list)),
+                ("choices", models.JSONField(blank=True, null=True)),
+                ("confirm", models.JSONField(blank=True, null=True)),
+                ("stopped", models.BooleanField(default=False)),
+                ("turn", models.CharField(blank=True, max_length=32, null=True)),
+                (
+                    "details",
+                    models.JSONField(
+                        blank=True, help_text="tools used and confidence; never shown to a customer", null=True
+                    ),
+                ),
+                (
+                    "conversation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="messages",
+                        to="agent_app.conversation",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['seq'],
+                "ordering": ["seq"],
             },
         ),
         migrations.CreateModel(
-            name='Ticket',
+            name="Ticket",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.CharField(max_length=16, unique=True)),
-                ('reason', models.TextField(blank=True)),
-                ('category', models.CharField(default='general', max_length=32)),
-                ('priority', models.CharField(default='normal', max_length=16)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('conversation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='tickets', to='agent_app.conversation')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.CharField(max_length=16, unique=True)),
+                ("reason", models.TextField(blank=True)),
+                ("category", models.CharField(default="general", max_length=32)),
+                ("priority", models.CharField(default="normal", max_length=16)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "conversation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="tickets", to="agent_app.conversation"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at'],
+                "ordering": ["-created_at"],
             },
         ),
         migrations.AddIndex(
-            model_name='conversation',
-            index=models.Index(condition=models.Q(('asked_upto__gt', models.F('answered_upto')), ('state__in', ['ai', 'waiting'])), fields=['turn_until'], name='conversation_unanswered'),
+            model_name="conversation",
+            index=models.Index(
+                condition=models.Q(("asked_upto__gt", models.F("answered_upto")), ("state__in", ["ai", "waiting"])),
+                fields=["turn_until"],
+                name="conversation_unanswered",
+            ),
         ),
         migrations.AddIndex(
-            model_name='conversation',
-            index=models.Index(condition=models.Q(('asked_upto__lte', models.F('answered_upto')), ('state', 'ai')), fields=['live_until'], name='conversation_expiring'),
+            model_name="conversation",
+            index=models.Index(
+                condition=models.Q(("asked_upto__lte", models.F("answered_upto")), ("state", "ai")),
+                fields=["live_until"],
+                name="conversation_expiring",
+            ),
         ),
         migrations.AddIndex(
-            model_name='conversation',
-            index=models.Index(fields=['state', '-updated_at', '-id'], name='conversation_by_state'),
+            model_name="conversation",
+            index=models.Index(fields=["state", "-updated_at", "-id"], name="conversation_by_state"),
         ),
         migrations.AddIndex(
-            model_name='conversation',
-            index=models.Index(fields=['-updated_at', '-id'], name='conversation_recent'),
+            model_name="conversation",
+            index=models.Index(fields=["-updated_at", "-id"], name="conversation_recent"),
         ),
         migrations.AddIndex(
-            model_name='conversation',
-            index=models.Index(fields=['user_id', '-updated_at'], name='conversation_of_user'),
+            model_name="conversation",
+            index=models.Index(fields=["user_id", "-updated_at"], name="conversation_of_user"),
         ),
         migrations.AddConstraint(
-            model_name='message',
-            constraint=models.UniqueConstraint(fields=('conversation', 'seq'), name='message_numbered_once'),
+            model_name="message",
+            constraint=models.UniqueConstraint(fields=("conversation", "seq"), name="message_numbered_once"),
         ),
         migrations.AddConstraint(
-            model_name='message',
-            constraint=models.UniqueConstraint(condition=models.Q(('client_id__isnull', False)), fields=('conversation', 'role', 'client_id'), name='message_sent_once'),
+            model_name="message",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("client_id__isnull", False)),
+                fields=("conversation", "role", "client_id"),
+                name="message_sent_once",
+            ),
         ),
     ]

@@ -8,7 +8,7 @@ import hashlib
 import secrets
 import uuid
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -46,6 +46,7 @@ class Entry:
     confirm: dict[str, Any] | None = None
     stopped: bool = False
     turn: str | None = None
+    details: dict[str, Any] | None = None  # how the answer came about; the desk's, never on the wire
 
     def to_wire(self) -> dict[str, Any]:
         """The message object of the protocol; optional fields are left out when they say nothing."""
@@ -108,7 +109,7 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         days = settings.CONVERSATION_RETENTION_DAYS
         if not days:
             return self.none()
-        return self.filter(state=Conversation.State.CLOSED, closed_at__lt=now - timezone.timedelta(days=days))
+        return self.filter(state=Conversation.State.CLOSED, closed_at__lt=now - timedelta(days=days))
 
 
 class Conversation(models.Model):
@@ -122,7 +123,7 @@ class Conversation(models.Model):
 
     thread_id = models.CharField(max_length=32, unique=True, default=new_id, editable=False)
     session_id = models.CharField(max_length=200, unique=True, editable=False)
-    token_hash = models.CharField(max_length=64, editable=False)
+    token_hash = models.CharField(max_length=64, unique=True, editable=False)
     user_id = models.CharField("user", max_length=200, null=True, blank=True)
     verified = models.BooleanField("identity verified", default=False)
     metadata = models.JSONField(default=dict, blank=True)
@@ -232,6 +233,7 @@ class Message(models.Model):
     confirm = models.JSONField(null=True, blank=True)
     stopped = models.BooleanField(default=False)
     turn = models.CharField(max_length=32, null=True, blank=True)
+    details = models.JSONField(null=True, blank=True, help_text="tools used and confidence; never shown to a customer")
 
     objects = MessageQuerySet.as_manager()
 
@@ -272,4 +274,5 @@ ENTRY_COLUMNS = (
     "confirm",
     "stopped",
     "turn",
+    "details",
 )

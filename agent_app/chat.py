@@ -1,0 +1,807 @@
+"""Taking a turn: the one use case that every door calls.
+
+A door hands over a customer's message; it is stored, numbered and acknowledged (`send_message`). The commit that
+stored it also says whose turn it is to answer: nobody's, if one is being written already, or this instance's. Then
+the `TurnRunner` lets the agent answer, shows the text as it is written, and stores the answer, which the database
+accepts only while the turn is still its own. A door never owns a turn: it may wait for one, and it may die.
+
+Whatever dies, the log is the queue: each instance looks for customers who wait and turns that nobody holds.
+"""
+
+import asyncio
+import contextvars
+import logging
+import threading
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from agent_app.agent.events import Answer, ChatMessage, Escalation, Text, Thinking, ToolEnded, ToolStarted, TurnContext
+from agent_app.agent.loop import CustomerSupportAgent
+from agent_app.doorbell import Ring, call_on, doorbell, running_loop
+from agent_app.follower import Follower
+from agent_app.journal import journal
+from agent_app.limits import Rate
+from agent_app.models import AuditEntry, Conversation, Entry, Ticket, UnansweredQuestion
+from agent_app.models.conversations import hash_token
+from agent_app.models.refusal import Refused, Unavailable
+from agent_app.models.turns import (
+    LAST_ATTEMPT,
+    AgentReply,
+    AskForPerson,
+    Close,
+    CustomerMessage,
+    Expire,
+    GiveBack,
+    KeepAlive,
+    Lease,
+    NewTicket,
+    Outcome,
+    Renew,
+    StopTurn,
+    TakeTurn,
+)
+from agent_app.tools.registry import build_agent
+from sessions_app.stores import SessionData, StoreUnavailable, get_store
+
+logger = logging.getLogger(__name__)
+
+RECENT = 20  # messages of the log that the agent sees
+DELTA_EVERY = 0.05  # seconds between two pieces of text, after the first, which goes at once
+REPLY_AGAIN = 0.5  # seconds until an answer that could not be stored is tried again
+RECOVERED_AT_ONCE = 50
+EXPIRED_AT_ONCE = 200
+
+ASKED_FOR_PERSON = (
+    "I have asked a person to join this chat. Your ticket is **{ticket}**. "
+    "You can go on writing here; I will help as far as I can until somebody comes."
+)
+STOPPED = "I stopped writing, as you asked."
+GAVE_UP = (
+    "I am sorry: I tried to answer this several times and could not. I have asked a person to look at it "
+    "(ticket **{ticket}**); your messages are safe."
+)
+
+ENDED = Refused("closed", "This chat has ended. Start a new one to go on.")
+NOT_THE_AGENTS = ("human", "closed")  # states in which no answer of the agent comes
+
+UNKNOWN = Refused("not_found", "There is no such chat for this token. Start a new one.")
+
+
+class TurnLost(Exception):
+    """The turn is no longer ours: nothing more may be said in it."""
+
+
+# ---- opening and finding ----
+
+
+async def open_chat(user_id: str | None, verified: bool, metadata: dict[str, Any]) -> tuple[Conversation, str]:
+    """A new chat with an empty log, and its token, which is not kept: only its digest is."""
+    token = Conversation.new_token()
+    conversation = Conversation(
+        session_id=Conversation.new_session_id(),
+        token_hash=hash_token(token),
+        user_id=user_id,
+        verified=verified,
+        metadata=metadata,
+        live_until=timezone.now() + timedelta(seconds=settings.SESSION_TTL),
+    )
+    await journal.read(conversation.save, force_insert=True)
+    await get_store().set(conversation.session_id, live_session(conversation))
+    logger.info("Created new session session=%s", conversation.session_id)
+    return conversation, token
+
+
+def live_session(conversation: Conversation) -> SessionData:
+    """The live session as the conversation tells it: what a new one holds, and what a lost one is rebuilt from."""
+    return SessionData(
+        session_id=conversation.session_id,
+        user_id=conversation.user_id,
+        thread_id=conversation.thread_id,
+        message_count=conversation.customer_count,
+        escalated=conversation.ticket is not None,
+        metadata=conversation.metadata,
+    )
+
+
+async def find_chat(session_id: str, token: str) -> Conversation:
+    """The chat that this token opens. Unknown and foreign look the same: Refused `not_found`."""
+    try:
+        return await journal.read(Conversation.objects.of_customer, session_id, token)
+    except Conversation.DoesNotExist:
+        raise UNKNOWN from None
+
+
+async def find_chat_by_token(token: str) -> Conversation | None:
+    return await journal.read(Conversation.objects.filter(token_hash=hash_token(token)).first)
+
+
+async def refresh(conversation: Conversation) -> Conversation:
+    """The row as it is now; Refused `not_found` when it was erased meanwhile."""
+    found = await journal.read(Conversation.objects.filter(pk=conversation.pk).first)
+    if found is None:
+        raise UNKNOWN
+    return found
+
+
+# ---- what a customer does ----
+
+
+async def send_message(conversation: Conversation, text: str, client_id: str | None = None) -> Outcome:
+    """Stores a customer's message and sees to its answer. Once this returns, the message is durable and has its number.
+
+    The same `client_id` again gives the message that is there. Raises Refused: `closed`, `conflict`, `rate_limited`,
+    `not_found`, `unavailable` (then it may be sent again, under the same `client_id`).
+    """
+    asked_at = time.monotonic()
+    within_rate = message_rate().left(conversation.session_id) >= 1
+    done = await journal.do(
+        CustomerMessage(
+            conversation.pk,
+            text,
+            client_id,
+            holder=None if engine.turns.draining else doorbell.instance,
+            within_rate=within_rate,
+        )
+    )
+    if done.changed_state:
+        await after_close(conversation.session_id, done)
+    raise_refusal(done, conversation.session_id)
+    if not done.repeated:
+        message_rate().take(conversation.session_id)
+    if done.entries:
+        # In the next step of the loop, so that the sender's ack goes out before its own message comes back.
+        asyncio.get_running_loop().call_soon(ring_outcome, done)
+    if done.lease is not None:
+        engine.turns.begin(done.lease, asked_at)
+    elif done.entries and done.state == Conversation.State.HUMAN:
+        await count_message(conversation.session_id, done.customer_count)
+    return done
+
+
+async def ask_for_person(conversation: Conversation, reason: str) -> Outcome:
+    """The customer's wish for a person: the chat becomes `waiting`, with a ticket. Asked again: the same ticket."""
+    number = Ticket.new_number()
+    act = AskForPerson(conversation.pk, NewTicket(number, reason), ASKED_FOR_PERSON.format(ticket=number))
+    done = await journal.do(act)
+    if done.changed_state and done.state == Conversation.State.CLOSED:
+        await after_close(conversation.session_id, done)
+    raise_refusal(done, conversation.session_id)
+    if done.changed_state:
+        await after_escalation(conversation.session_id, done, actor="customer")
+    return done
+
+
+async def stop_turn(conversation: Conversation, turn: str) -> None:
+    """Ends the answer that is being written, on whatever instance; a stop of another turn changes nothing."""
+    done = await journal.do(StopTurn(conversation.pk, turn))
+    if done.stopped:
+        doorbell.ring(Ring(conversation.pk, stop=turn))
+
+
+async def end_chat(conversation_id: int, reason: str, actor: str | None = None) -> bool:
+    """Closes a chat, then deletes its live session and closes its sockets; False if it was closed before."""
+    session_id = await journal.read(session_id_of, conversation_id)
+    if session_id is None:
+        return False
+    done = await journal.do(Close(conversation_id, reason))
+    if not done.changed_state:
+        return False
+    await journal.read(AuditEntry.record, "chat.ended", session_id, actor, reason=reason)
+    await after_close(session_id, done)
+    return True
+
+
+async def expire_due(limit: int = EXPIRED_AT_ONCE) -> int:
+    """Closes chats whose time has run out, `limit` at the most; the number closed by this call."""
+    due = await journal.read(due_chats, limit)
+    results = await asyncio.gather(*(expire(conversation_id, session_id) for conversation_id, session_id in due))
+    return sum(results)
+
+
+async def expire(conversation_id: int, session_id: str) -> bool:
+    """Closes the chat if its own row says that its time has run out."""
+    done = await journal.do(Expire(conversation_id))
+    if done.changed_state:
+        await after_close(session_id, done)
+    return done.changed_state
+
+
+async def keep_chat(session_id: str, until: datetime) -> bool:
+    """Keeps a chat alive until then at least; False if it is closed or unknown."""
+    conversation_id = await journal.read(conversation_id_of, session_id)
+    if conversation_id is None:
+        return False
+    return (await journal.do(KeepAlive(conversation_id, until))).refused is None
+
+
+async def session_has_ended(session_id: str, reason: str, actor: str | None) -> None:
+    """The session store's word that a session is gone. An expiry is only a hint: the conversation's row decides."""
+    conversation_id = await journal.read(conversation_id_of, session_id)
+    if conversation_id is None:
+        return
+    if reason == "expired":
+        await expire(conversation_id, session_id)
+    else:
+        await end_chat(conversation_id, reason, actor)
+
+
+def raise_refusal(done: Outcome, session_id: str) -> None:
+    if done.refused == "closed":
+        raise ENDED
+    if done.refused == "not_found":
+        raise UNKNOWN
+    if done.refused == "conflict":
+        raise Refused("conflict", "Another text was sent under this client_id. Use a new client_id.", field="client_id")
+    if done.refused == "rate_limited":
+        after = message_rate().retry_after(session_id)
+        raise Refused("rate_limited", f"Too many messages. Send the next one in {after} s.", retry_after=after)
+
+
+async def after_close(session_id: str, done: Outcome) -> None:
+    """Closing commits first, then rings, then deletes from the store."""
+    ring_outcome(done)
+    await get_store().delete(session_id)
+
+
+async def after_escalation(session_id: str, done: Outcome, actor: str) -> None:
+    position = await journal.read(place_in_line, done.conversation_id)
+    doorbell.ring(Ring(done.conversation_id, done.last_seq, done.state, done.entries, about={"position": position}))
+    await get_store().update(session_id, {"escalated": True})
+    logger.info("chat.escalated session=%s ticket=%s by=%s", session_id, done.ticket, actor)
+
+
+def ring_outcome(done: Outcome) -> None:
+    doorbell.ring(Ring(done.conversation_id, done.last_seq, done.state, done.entries))
+
+
+# ---- waiting for an answer ----
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A customer's message and what came of it: `reply` is None while a person has the chat, or `pending`."""
+
+    sent: Outcome
+    reply: Entry | None
+    pending: bool
+    state: str
+
+
+async def ask(conversation: Conversation, text: str, client_id: str | None, seconds: float) -> Exchange:
+    """Sends a message and waits for the agent's answer to it, whoever writes it, for `seconds` at the most."""
+    async with following(conversation.pk) as follower:
+        sent = await send_message(conversation, text, client_id)
+        assert sent.entry is not None  # noqa: S101 - a message that was not refused is there
+        follower.start_from(sent.entry.seq, sent.state, sent.last_seq)
+        if sent.state in NOT_THE_AGENTS:
+            reply = await reply_in_log(conversation.pk, sent.entry.seq, sent.last_seq)
+            return Exchange(sent, reply, False, sent.state)
+        try:
+            async with asyncio.timeout(seconds):
+                reply = await next_reply(follower, sent.entry.seq)
+                return Exchange(sent, reply, False, follower.state_now)
+        except TimeoutError:
+            return Exchange(sent, None, True, follower.state_now)
+
+
+async def ask_and_follow(conversation: Conversation, text: str, client_id: str | None) -> tuple[Outcome, Follower]:
+    """Sends a message and gives a follower of what comes after it; the caller leaves it."""
+    follower = Follower(conversation.pk)
+    follower.join()
+    try:
+        sent = await send_message(conversation, text, client_id)
+    except BaseException:
+        follower.leave()
+        raise
+    assert sent.entry is not None  # noqa: S101 - a message that was not refused is there
+    follower.start_from(sent.entry.seq, sent.state, sent.last_seq)
+    return sent, follower
+
+
+@asynccontextmanager
+async def following(conversation_id: int) -> AsyncIterator[Follower]:
+    follower = Follower(conversation_id)
+    follower.join()
+    try:
+        yield follower
+    finally:
+        follower.leave()
+
+
+async def next_reply(follower: Follower, seq: int) -> Entry | None:
+    """The answer that covers message `seq`; None once a person has the chat, or it has ended."""
+    async with aclosing(follower.frames()) as frames:
+        async for frame in frames:
+            if is_reply(frame, seq):
+                return (await log_between(follower.conversation_id, frame["seq"] - 1, frame["seq"]))[0]
+            if frame["type"] == "state" and frame["state"] in NOT_THE_AGENTS:
+                return None
+    return None
+
+
+async def frames_until_answered(follower: Follower, sent: Outcome, seq: int) -> AsyncGenerator[dict[str, Any], None]:
+    """What happens after message `seq` up to the answer that covers it, or until a person has the chat."""
+    if sent.state in NOT_THE_AGENTS:
+        reply = await reply_in_log(follower.conversation_id, seq, sent.last_seq)
+        if reply is not None:
+            yield {"type": "message", **reply.to_wire()}
+        return
+    async with aclosing(follower.frames()) as frames:
+        async for frame in frames:
+            yield frame
+            if is_reply(frame, seq):
+                break
+            if frame["type"] == "state" and frame["state"] in NOT_THE_AGENTS:
+                return
+    for frame in follower.take_queued():
+        yield frame
+
+
+def is_reply(frame: dict[str, Any], seq: int) -> bool:
+    return frame["type"] == "message" and frame["role"] == "agent" and frame["reply_to"] >= seq
+
+
+async def reply_in_log(conversation_id: int, seq: int, upto: int) -> Entry | None:
+    entries = await log_between(conversation_id, seq, upto)
+    return next((entry for entry in entries if entry.role == "agent" and (entry.reply_to or 0) >= seq), None)
+
+
+async def log_between(conversation_id: int, after: int, upto: int) -> Sequence[Entry]:
+    held = journal.recent.between(conversation_id, after, upto)
+    return held if held is not None else await journal.entries(conversation_id, after, upto - after)
+
+
+# ---- the live session ----
+
+
+async def count_message(session_id: str, total: int) -> SessionData | None:
+    """The one round trip to the session store: the count set, the TTL renewed, the session back.
+
+    A session that the store lost is rebuilt from the conversation; None when the store is away.
+    """
+    store = get_store()
+    session = await store.count_message(session_id, total)
+    if session is None and store.available:
+        session = await rebuild_session(session_id)
+    return session
+
+
+async def session_statistics() -> dict[str, Any]:
+    """For the debugging metadata; says so when the store is away."""
+    try:
+        return await get_store().get_stats()
+    except StoreUnavailable:
+        return {"unavailable": True}
+
+
+async def rebuild_session(session_id: str) -> SessionData | None:
+    """Creates the session only where there is none, then looks again: a chat closed meanwhile must not live on."""
+    conversation = await journal.read(Conversation.objects.filter(session_id=session_id).first)
+    if conversation is None or conversation.is_closed:
+        return None
+    store = get_store()
+    session = await store.get_or_create(session_id, lambda: live_session(conversation))
+    if (await refresh(conversation)).is_closed:
+        await store.delete(session_id)
+        return None
+    logger.info("session.rebuilt session=%s", session_id)
+    return session
+
+
+# ---- answering ----
+
+
+class Turn:
+    """One answer in the making on this instance."""
+
+    def __init__(self, lease: Lease, asked_at: float) -> None:
+        self.lease = lease
+        self.own_until = asked_at + settings.TURN_LEASE  # by our own clock, from before the request: never too late
+        self.said: list[str] = []
+        self.interrupted: str | None = None  # "stop" or "lost"
+        self.scope: asyncio.Timeout | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._shown = 0
+        self._flush: asyncio.TimerHandle | None = None
+
+    def go_on(self, lease: Lease) -> None:
+        """The lease was kept for messages that came in meanwhile: another answer begins."""
+        self.lease = lease
+        self.said = []
+        self.interrupted = None
+        self._shown = 0
+
+    def interrupt(self, why: str) -> None:
+        """Ends the agent's work at its next await; `lost` goes before `stop`."""
+        if self.interrupted != "lost":
+            self.interrupted = why
+        if self.scope is not None and not self.scope.expired():
+            self.scope.reschedule(0)
+
+    # ---- showing the text as it is written ----
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+        if self._flush is None:
+            self.show()
+            self._flush = asyncio.get_running_loop().call_later(DELTA_EVERY, self._show_again)
+
+    def _show_again(self) -> None:
+        self._flush = None
+        self.show()
+
+    def show(self) -> None:
+        text = "".join(self.said)
+        if len(text) > self._shown:
+            frame = {"type": "delta", "turn": self.lease.turn, "at": self._shown, "text": text[self._shown :]}
+            self._shown = len(text)
+            doorbell.ring(Ring(self.lease.conversation_id, frames=(frame,)))
+
+    def finish_showing(self) -> None:
+        if self._flush is not None:
+            self._flush.cancel()
+            self._flush = None
+
+    def tell(self, status: str, **more: Any) -> None:
+        frame = {"type": "turn", "turn": self.lease.turn, "status": status, **more}
+        doorbell.ring(Ring(self.lease.conversation_id, frames=(frame,)))
+
+
+class TurnRunner:
+    """Answers the turns that this process holds, one a conversation, each in a task with a clean context."""
+
+    def __init__(self) -> None:
+        self.draining = False
+        self.finished = 0
+        self._turns: dict[int, Turn] = {}
+        self._agent: CustomerSupportAgent | None = None
+
+    @property
+    def agent(self) -> CustomerSupportAgent:
+        if self._agent is None:
+            self._agent = build_agent()
+        return self._agent
+
+    @property
+    def running(self) -> int:
+        return len(self._turns)
+
+    def begin(self, lease: Lease, asked_at: float) -> None:
+        """Starts answering, from any loop or thread. `asked_at`: our monotonic clock before the lease was asked for."""
+        loop = engine.loop()
+        if running_loop() is loop:
+            self._begin(lease, asked_at)
+        else:
+            call_on(loop, self._begin, lease, asked_at)
+
+    def _begin(self, lease: Lease, asked_at: float) -> None:
+        before = self._turns.get(lease.conversation_id)
+        if before is not None:
+            if before.lease.fence >= lease.fence:
+                return
+            before.interrupt("lost")  # it slept through its lease
+        turn = Turn(lease, asked_at)
+        self._turns[lease.conversation_id] = turn
+        # A clean context: the caller's request id, database state and async_to_sync ties are not the turn's.
+        turn.task = asyncio.get_running_loop().create_task(self._run(turn), context=contextvars.Context())
+
+    async def _run(self, turn: Turn) -> None:
+        loop = asyncio.get_running_loop()
+        keeper: list[asyncio.Task[None]] = []
+        renewal = loop.call_later(settings.TURN_LEASE / 3, lambda: keeper.append(loop.create_task(keep_lease(turn))))
+        try:
+            while await self._answer(turn):
+                pass
+        except TurnLost:
+            logger.info("turn.lost thread=%s turn=%s", turn.lease.thread_id, turn.lease.turn)
+            turn.tell("ended", reason="taken_over")
+        except Unavailable:
+            logger.warning("turn.unstored thread=%s turn=%s", turn.lease.thread_id, turn.lease.turn)
+        except Exception:
+            logger.exception("turn.broken thread=%s turn=%s", turn.lease.thread_id, turn.lease.turn)
+        finally:
+            renewal.cancel()
+            turn.finish_showing()
+            for task in keeper:
+                task.cancel()
+            if self._turns.get(turn.lease.conversation_id) is turn:
+                del self._turns[turn.lease.conversation_id]
+
+    async def _answer(self, turn: Turn) -> bool:
+        """One answer from start to commit; True when the lease goes on with messages that came in meanwhile."""
+        started = time.monotonic()
+        lease = turn.lease
+        number = lease.ticket or Ticket.new_number()
+        if lease.attempt >= LAST_ATTEMPT:
+            text = GAVE_UP.format(ticket=number)
+            answer = Answer(text, escalation=Escalation("no answer after several attempts", "urgent", "high", 1.0))
+        else:
+            answer = await self._ask_agent(turn, number)
+        turn.finish_showing()
+        done = await store_reply(turn, answer, number)
+        if done.refused is not None:
+            if done.lease is None:
+                raise TurnLost
+            turn.go_on(done.lease)
+            return True
+        reason = "stopped" if done.stopped else "answered"
+        ended = {"type": "turn", "turn": lease.turn, "status": "ended", "reason": reason}
+        if done.changed_state:
+            await after_escalation(lease.session_id, done, actor="agent")
+            turn.tell("ended", reason=reason)
+        else:
+            doorbell.ring(Ring(lease.conversation_id, done.last_seq, done.state, done.entries, (ended,)))
+        self.finished += 1
+        if answer.unanswered:
+            await remember_unanswered(answer.unanswered, lease.conversation_id)
+        logger.debug("turn.finished thread=%s ms=%d", lease.thread_id, (time.monotonic() - started) * 1000)
+        if done.lease is None:
+            return False
+        turn.go_on(done.lease)
+        return True
+
+    async def _ask_agent(self, turn: Turn, ticket: str) -> Answer:
+        turn.tell("started")
+        try:
+            async with asyncio.timeout(settings.AGENT_TURN_TIMEOUT) as turn.scope:
+                if turn.interrupted:
+                    turn.interrupt(turn.interrupted)
+                context = await turn_context(turn.lease, ticket)
+                async with aclosing(self.agent.answer(context)) as events:
+                    async for event in events:
+                        match event:
+                            case Text(text):
+                                turn.say(text)
+                            case Thinking():
+                                turn.tell("thinking")
+                            case ToolStarted(tool):
+                                turn.tell("tool", tool=tool)
+                            case ToolEnded():
+                                pass
+                            case Answer():
+                                return event
+        except TimeoutError:
+            if turn.interrupted == "lost":
+                raise TurnLost from None
+            if turn.interrupted == "stop":
+                return Answer("".join(turn.said) or STOPPED)
+            logger.error("turn.timed_out thread=%s turn=%s", turn.lease.thread_id, turn.lease.turn)
+        finally:
+            turn.scope = None
+        return Answer(
+            "".join(turn.said) + GAVE_UP.format(ticket=ticket), escalation=Escalation("timeout", "general", "high", 1.0)
+        )
+
+    def hear(self, ring: Ring) -> None:
+        """A stop that was rung, here or elsewhere."""
+        turn = self._turns.get(ring.conversation_id)
+        if turn is None:
+            return
+        if ring.stop == turn.lease.turn:
+            turn.interrupt("stop")
+        elif ring.state in {"human", "closed"}:
+            turn.interrupt("lost")
+
+    async def drain(self, seconds: float) -> None:
+        """Takes no new turn, lets the running ones finish, and gives back those that do not."""
+        self.draining = True
+        tasks = [turn.task for turn in self._turns.values() if turn.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+        left = [turn for turn in self._turns.values() if turn.task is not None]
+        for turn in left:
+            if turn.task is not None:
+                turn.task.cancel()
+        await asyncio.gather(*(give_back(turn.lease) for turn in left))
+
+
+async def turn_context(lease: Lease, ticket: str) -> TurnContext:
+    """What the agent sees: the live session's metadata and the recent log."""
+    session = await count_message(lease.session_id, lease.customer_count)
+    entries = await journal.tail(
+        lease.conversation_id, lease.asked_upto, max(RECENT, lease.asked_upto - lease.answered_upto)
+    )
+    return TurnContext(
+        thread_id=lease.thread_id,
+        session_id=lease.session_id,
+        state=lease.state,
+        user_id=lease.user_id,
+        verified=lease.verified,
+        metadata=session.metadata if session is not None else {},
+        messages=tuple(as_chat_message(entry) for entry in entries),
+        answered_upto=lease.answered_upto,
+        ticket=ticket,
+        deadline=time.monotonic() + settings.AGENT_TURN_TIMEOUT - 1,
+        max_reply=settings.AGENT_MAX_REPLY,
+    )
+
+
+def as_chat_message(entry: Entry) -> ChatMessage:
+    return ChatMessage(
+        entry.seq, entry.role, entry.text, tuple(entry.choices or ()), tuple(entry.citations), tuple(entry.attachments)
+    )
+
+
+async def store_reply(turn: Turn, answer: Answer, ticket: str) -> Outcome:
+    """Stores the answer. While the database is away it is tried again, under the same id, until the lease is out."""
+    escalation = answer.escalation
+    act = AgentReply(
+        turn.lease.conversation_id,
+        turn.lease,
+        answer.text[: settings.AGENT_MAX_REPLY],
+        citations=list(answer.citations),
+        choices=list(answer.choices) or None,
+        confirm=answer.confirm,
+        details={"tools_used": list(answer.tools_used), "confidence": answer.confidence},
+        escalation=NewTicket(ticket, escalation.reason, escalation.category, escalation.priority)
+        if escalation
+        else None,
+        stopped=turn.interrupted == "stop",
+    )
+    while True:
+        try:
+            return await journal.do(act)
+        except Unavailable:
+            if time.monotonic() > turn.own_until:
+                raise
+            act.tried = True
+            await asyncio.sleep(REPLY_AGAIN)
+
+
+async def keep_lease(turn: Turn) -> None:
+    """Renews the lease every third of its length, and ends the turn when that is refused or our own clock runs out."""
+    while True:
+        asked_at = time.monotonic()
+        try:
+            async with asyncio.timeout(max(0.0, turn.own_until - asked_at)):
+                done = await journal.do(Renew(turn.lease.conversation_id, turn.lease))
+        except (Unavailable, TimeoutError):
+            if time.monotonic() >= turn.own_until:
+                turn.interrupt("lost")
+                return
+            await asyncio.sleep(REPLY_AGAIN)
+            continue
+        if done.refused is not None:
+            turn.interrupt("lost")
+            return
+        turn.own_until = asked_at + settings.TURN_LEASE
+        if done.stopped:
+            turn.interrupt("stop")
+        await asyncio.sleep(settings.TURN_LEASE / 3)
+
+
+async def give_back(lease: Lease) -> None:
+    try:
+        await journal.do(GiveBack(lease.conversation_id, lease))
+    except Unavailable:
+        logger.warning("turn.not_given_back thread=%s", lease.thread_id)  # it is taken over when the lease is out
+    else:
+        doorbell.ring(Ring(lease.conversation_id, lease.asked_upto))
+
+
+async def remember_unanswered(question: str, conversation_id: int) -> None:
+    try:
+        await journal.read(UnansweredQuestion.objects.remember, question, conversation_id)
+    except Unavailable:
+        logger.warning("knowledge.question_not_kept")
+
+
+# ---- the engine: what runs beside the doors ----
+
+
+class Engine:
+    """Starts and stops the chat's parts in this process. Without a server (a command, a test) turns run on a thread
+    of their own.
+    """
+
+    def __init__(self) -> None:
+        self.turns = TurnRunner()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._recovery: asyncio.Task[None] | None = None
+        self._starting = threading.Lock()
+        doorbell.overhear(self.turns.hear)
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.turns.draining = False
+        _ = self.turns.agent  # a wrong setting of the agent stops the start, not the first customer
+        await doorbell.start()
+        self._recovery = self._loop.create_task(self._recover())
+
+    async def drain(self, seconds: float) -> None:
+        """Before the sockets close: they are told to come back elsewhere, running turns finish or are given back."""
+        doorbell.send_away()
+        await self.turns.drain(seconds)
+
+    async def stop(self) -> None:
+        if self._recovery is not None:
+            self._recovery.cancel()
+            await asyncio.gather(self._recovery, return_exceptions=True)
+        await doorbell.stop()
+        self._loop = None
+        await asyncio.to_thread(journal.close)
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that turns run on: the server's, or one of our own where there is no server."""
+        with self._starting:
+            if self._loop is None or self._loop.is_closed():
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="turns", daemon=True).start()
+            return self._loop
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        return {
+            "journal": {"state": "ok" if journal.available else "down", "commits": journal.commits},
+            "doorbell": {"state": "ok" if doorbell.available else "degraded", "listeners": doorbell.listeners},
+            "turns": {"state": "ok", "running": self.turns.running, "finished": self.turns.finished},
+        }
+
+    async def _recover(self) -> None:
+        """Takes over turns that nobody holds, and closes chats whose time is over."""
+        while True:
+            try:
+                await self._take_orphans()
+                await expire_due()
+            except Unavailable:
+                pass  # said in the log by the journal; the next look tries again
+            except Exception:
+                logger.exception("recovery.failed")
+            await asyncio.sleep(settings.TURN_RECOVERY_INTERVAL)
+
+    async def _take_orphans(self) -> None:
+        if self.turns.draining:
+            return
+        for conversation_id in await journal.read(orphaned_chats, RECOVERED_AT_ONCE):
+            asked_at = time.monotonic()
+            done = await journal.do(TakeTurn(conversation_id, doorbell.instance))
+            if done.lease is not None:
+                logger.info("turn.taken_over thread=%s attempt=%d", done.lease.thread_id, done.lease.attempt)
+                self.turns.begin(done.lease, asked_at)
+                if done.stopped:
+                    doorbell.ring(Ring(conversation_id, stop=done.lease.turn))
+
+
+def orphaned_chats(limit: int) -> list[int]:
+    return list(Conversation.objects.orphaned(timezone.now()).values_list("pk", flat=True)[:limit])
+
+
+def due_chats(limit: int) -> list[tuple[int, str]]:
+    return list(Conversation.objects.expired(timezone.now()).values_list("pk", "session_id")[:limit])
+
+
+def place_in_line(conversation_id: int) -> int:
+    """1 for the one who has waited longest."""
+    ticket = Ticket.objects.filter(conversation_id=conversation_id).first()
+    if ticket is None:
+        return 1
+    before = Ticket.objects.filter(conversation__state="waiting", created_at__lt=ticket.created_at)
+    return before.values("conversation").distinct().count() + 1
+
+
+def session_id_of(conversation_id: int) -> str | None:
+    return Conversation.objects.filter(pk=conversation_id).values_list("session_id", flat=True).first()
+
+
+def conversation_id_of(session_id: str) -> int | None:
+    return Conversation.objects.filter(session_id=session_id).values_list("pk", flat=True).first()
+
+
+_rates: dict[str, Rate] = {}
+
+
+def message_rate() -> Rate:
+    return _rates.setdefault("message", Rate(settings.CHAT_RATE_LIMIT))
+
+
+def opening_rate() -> Rate:
+    return _rates.setdefault("opening", Rate(settings.CHAT_SESSION_RATE_LIMIT))
+
+
+engine = Engine()

@@ -1,0 +1,557 @@
+"""The rules of a conversation: what each act does to its row, or why it is refused.
+
+An act is applied to a `Row` that the journal has read and locked in the same transaction, so that every decision
+here is a comparison in one row, whatever leases, clocks and stores do. Nothing here touches a database: the journal
+writes what an act left in the row, and the model checker in the tests runs these same rules.
+"""
+
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from agent_app.models.conversations import Entry, new_id
+
+AI, WAITING, HUMAN, CLOSED = "ai", "waiting", "human", "closed"
+ANSWERED_BY_AGENT = (AI, WAITING)
+
+# A turn that was begun this often without an answer gets the honest reply and a person: a message that kills its
+# process must not kill them all.
+LAST_ATTEMPT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What time means here: how long a turn's holder has, and how long a chat lives after its last message."""
+
+    lease: timedelta
+    session: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to answer, until it runs out or the row says otherwise."""
+
+    conversation_id: int
+    thread_id: str
+    session_id: str
+    holder: str
+    fence: int
+    answered_upto: int
+    asked_upto: int
+    customer_count: int
+    attempt: int
+    state: str
+    ticket: str | None
+    user_id: str | None
+    verified: bool
+
+    @property
+    def turn(self) -> str:
+        """The name of the answer being written; a kept lease that goes on with later messages gets another."""
+        return turn_name(self.fence, self.answered_upto)
+
+
+def turn_name(fence: int, answered_upto: int) -> str:
+    return f"{fence}-{answered_upto}"
+
+
+@dataclass(frozen=True, slots=True)
+class NewTicket:
+    number: str
+    reason: str = ""
+    category: str = "general"
+    priority: str = "normal"
+
+
+@dataclass(slots=True)
+class Row:
+    """A conversation's row while it is locked. `entries` and `tickets` are what this transaction adds."""
+
+    id: int
+    thread_id: str
+    session_id: str
+    state: str
+    last_seq: int
+    customer_count: int
+    asked_upto: int
+    answered_upto: int
+    live_until: datetime
+    turn_holder: str | None
+    turn_until: datetime | None
+    turn_fence: int
+    turn_attempts: int
+    turn_stop: str | None
+    ticket: str | None
+    assignee_id: int | None
+    closed_at: datetime | None
+    closed_reason: str | None
+    updated_at: datetime
+    user_id: str | None
+    verified: bool
+    entries: list[Entry] = field(default_factory=list)
+    tickets: list[NewTicket] = field(default_factory=list)
+    changed: bool = False
+
+    def append(self, entry: Entry, now: datetime, terms: Terms) -> Entry:
+        """Numbers a message and keeps the chat alive."""
+        self.last_seq += 1
+        entry.seq = self.last_seq
+        entry.created_at = now
+        self.entries.append(entry)
+        self.keep_alive(now + terms.session)
+        self.updated_at = now
+        self.changed = True
+        return entry
+
+    def keep_alive(self, until: datetime) -> None:
+        """Nothing moves `live_until` back."""
+        if until > self.live_until:
+            self.live_until = until
+            self.changed = True
+
+    @property
+    def customer_waits(self) -> bool:
+        """Somebody asked, and the agent is the one to answer."""
+        return self.asked_upto > self.answered_upto and self.state in ANSWERED_BY_AGENT
+
+    def has_expired(self, now: datetime) -> bool:
+        return self.state == AI and self.asked_upto <= self.answered_upto and self.live_until < now
+
+    def is_leased(self, now: datetime) -> bool:
+        return self.turn_holder is not None and self.turn_until is not None and self.turn_until > now
+
+    def take_turn(self, holder: str, now: datetime, terms: Terms) -> Lease | None:
+        """The lease, if a customer waits and nobody holds the turn."""
+        if not self.customer_waits or self.is_leased(now):
+            return None
+        self.turn_fence += 1
+        self.turn_attempts += 1
+        self.turn_holder = holder
+        self.turn_until = now + terms.lease
+        self.turn_stop = None
+        self.changed = True
+        return self.lease()
+
+    def lease(self) -> Lease:
+        assert self.turn_holder is not None, "only a held turn has a lease"  # noqa: S101 - the caller has just looked
+        return Lease(
+            self.id,
+            self.thread_id,
+            self.session_id,
+            self.turn_holder,
+            self.turn_fence,
+            self.answered_upto,
+            self.asked_upto,
+            self.customer_count,
+            self.turn_attempts,
+            self.state,
+            self.ticket,
+            self.user_id,
+            self.verified,
+        )
+
+    def belongs_to(self, lease: Lease) -> bool:
+        """Nobody has taken the turn since."""
+        return self.turn_holder == lease.holder and self.turn_fence == lease.fence
+
+    def may_answer(self, lease: Lease) -> bool:
+        """The whole comparison: still its turn, still the agent's chat, still the same question."""
+        return self.belongs_to(lease) and self.state in ANSWERED_BY_AGENT and self.answered_upto == lease.answered_upto
+
+    def settle_turn(self, now: datetime, terms: Terms) -> Lease | None:
+        """After an answer: keep the lease for what came in meanwhile, or free it. So no wake-up is lost."""
+        self.changed = True
+        if not self.customer_waits:
+            self.free_turn()
+            return None
+        self.turn_until = now + terms.lease
+        self.turn_attempts = 1
+        return self.lease()
+
+    def free_turn(self) -> None:
+        self.turn_holder = self.turn_until = self.turn_stop = None
+        self.changed = True
+
+    def withdraw_from_agent(self) -> None:
+        """What was asked so far is no longer the agent's; an answer in progress is refused by its fence."""
+        self.answered_upto = self.last_seq
+        self.turn_fence += 1
+        self.turn_attempts = 0
+        self.free_turn()
+
+    def hand_over(self, ticket: NewTicket, now: datetime) -> bool:
+        """Asks for a person; False where one was asked for, or has come, before."""
+        if self.state != AI:
+            return False
+        self.state = WAITING
+        self.ticket = ticket.number
+        self.tickets.append(ticket)
+        self.updated_at = now
+        self.changed = True
+        return True
+
+    def close(self, reason: str, now: datetime) -> None:
+        self.withdraw_from_agent()
+        self.state = CLOSED
+        self.closed_at = now
+        self.closed_reason = reason
+        self.updated_at = now
+
+
+# The columns of Conversation that a Row holds, in its order, and those that an act may change.
+ROW_COLUMNS = tuple(column.name for column in fields(Row) if column.name not in {"entries", "tickets", "changed"})
+CONSTANT_COLUMNS = {"id", "thread_id", "session_id", "user_id", "verified"}
+CHANGED_COLUMNS = tuple(name for name in ROW_COLUMNS if name not in CONSTANT_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an act did. `refused` is an error code of the protocol, or `lost` for a turn that is no longer its own.
+
+    `entry` is the act's own message: the new one, or the one found for a repeated act. `entries` are the new ones.
+    """
+
+    conversation_id: int
+    state: str
+    last_seq: int
+    customer_count: int
+    asked_upto: int
+    answered_upto: int
+    live_until: datetime
+    ticket: str | None
+    assignee_id: int | None
+    entry: Entry | None = None
+    entries: tuple[Entry, ...] = ()
+    lease: Lease | None = None
+    refused: str | None = None
+    repeated: bool = False
+    stopped: bool = False
+    changed_state: bool = False
+
+
+def outcome(row: Row, **said: Any) -> Outcome:
+    return Outcome(
+        row.id,
+        row.state,
+        row.last_seq,
+        row.customer_count,
+        row.asked_upto,
+        row.answered_upto,
+        row.live_until,
+        row.ticket,
+        row.assignee_id,
+        **said,
+    )
+
+
+@dataclass(slots=True)
+class Act:
+    """One change of a conversation. `on` runs with the row locked; `found` is what was stored for it before."""
+
+    conversation_id: int
+
+    @property
+    def sent_as(self) -> tuple[str, str] | None:
+        """(role, client_id) under which this was perhaps stored before."""
+        return None
+
+    @property
+    def message_id(self) -> str | None:
+        """The id under which this act's own message would be found after a commit in doubt."""
+        return None
+
+    @property
+    def in_doubt(self) -> bool:
+        """True when an earlier try may have committed: its message is looked for before the act is judged."""
+        return False
+
+    def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        raise TypeError(f"{type(self).__name__} has no rule")
+
+    def repeated(self, row: Row, found: Entry, now: datetime) -> Outcome:
+        """The act was stored before: the same acknowledgement, whatever the state now is."""
+        return outcome(row, entry=found, repeated=True)
+
+
+@dataclass(slots=True)
+class CustomerMessage(Act):
+    """A customer's message; it takes the turn for `holder` when nobody has it (None: this instance is draining)."""
+
+    text: str
+    client_id: str | None = None
+    holder: str | None = None
+    attachments: list[dict[str, Any]] = field(default_factory=list)
+    within_rate: bool = True
+    id: str = field(default_factory=new_id)
+
+    @property
+    def sent_as(self) -> tuple[str, str] | None:
+        return ("customer", self.client_id) if self.client_id is not None else None
+
+    @property
+    def message_id(self) -> str | None:
+        return self.id
+
+    def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        if row.has_expired(now):
+            row.close("expired", now)
+            return outcome(row, refused="closed", changed_state=True)
+        if row.state == CLOSED:
+            return outcome(row, refused="closed")
+        if not self.within_rate:
+            return outcome(row, refused="rate_limited")
+        entry = Entry(0, self.id, "customer", self.text, now, self.client_id, attachments=self.attachments)
+        row.append(entry, now, terms)
+        row.asked_upto = entry.seq
+        row.customer_count += 1
+        lease = row.take_turn(self.holder, now, terms) if self.holder else None
+        return outcome(row, entry=entry, entries=(entry,), lease=lease)
+
+    def repeated(self, row: Row, found: Entry, now: datetime) -> Outcome:
+        if found.text != self.text:
+            return outcome(row, entry=found, refused="conflict")
+        # Found by its own id: this very request committed, but the database's word was lost on the way. The lease it
+        # took then is still to be used.
+        ours = found.id == self.id and row.turn_holder == self.holder and row.is_leased(now) and row.customer_waits
+        return outcome(row, entry=found, repeated=True, lease=row.lease() if ours else None)
+
+
+@dataclass(slots=True)
+class AgentReply(Act):
+    """The turn's answer, stored only while the turn is still its own."""
+
+    lease: Lease
+    text: str
+    citations: list[dict[str, Any]] = field(default_factory=list)
+    choices: list[dict[str, Any]] | None = None
+    confirm: dict[str, Any] | None = None
+    details: dict[str, Any] | None = None
+    escalation: NewTicket | None = None
+    stopped: bool = False
+    tried: bool = False
+    id: str = field(default_factory=new_id)
+
+    @property
+    def message_id(self) -> str | None:
+        return self.id
+
+    @property
+    def in_doubt(self) -> bool:
+        return self.tried
+
+    def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        if not row.may_answer(self.lease):
+            goes_on = row.settle_turn(now, terms) if row.belongs_to(self.lease) else None
+            return outcome(row, refused="lost", lease=goes_on)
+        stopped = self.stopped or row.turn_stop == self.lease.turn
+        entry = Entry(
+            0,
+            self.id,
+            "agent",
+            self.text,
+            now,
+            reply_to=self.lease.asked_upto,
+            citations=self.citations,
+            choices=self.choices,
+            confirm=self.confirm,
+            stopped=stopped,
+            turn=self.lease.turn,
+            details=self.details,
+        )
+        row.append(entry, now, terms)
+        row.answered_upto = self.lease.asked_upto
+        row.turn_attempts = 0
+        row.turn_stop = None
+        handed_over = self.escalation is not None and row.hand_over(self.escalation, now)
+        goes_on = row.settle_turn(now, terms)
+        return outcome(row, entry=entry, entries=(entry,), lease=goes_on, stopped=stopped, changed_state=handed_over)
+
+    def repeated(self, row: Row, found: Entry, now: datetime) -> Outcome:
+        goes_on = row.belongs_to(self.lease) and row.customer_waits
+        return outcome(row, entry=found, entries=(found,), repeated=True, lease=row.lease() if goes_on else None)
+
+
+@dataclass(slots=True)
+class Renew(Act):
+    """Asks for another lease's length, with the reply's comparison."""
+
+    lease: Lease
+
+    def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        if not row.may_answer(self.lease):
+            return outcome(row, refused="lost")
+        row.turn_until = now + terms.lease
+        row.changed = True
+        return outcome(row, lease=self.lease, stopped=row.turn_stop == self.lease.turn)
+
+
+@dataclass(slots=True)
+class GiveBack(Act):
+    """A draining instance returns an unfinished turn, with its attempt: it did not fail."""
+
+    lease: Lease
+
+    def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        if not row.belongs_to(self.lease):
+            return outcome(row, refused="lost")
+        row.turn_attempts = max(0, row.turn_attempts - 1)
+        row.turn_holder = row.turn_until = None
+        row.changed = True
+        return outcome(row)
+
+
+@dataclass(slots=True)
+class TakeTurn(Act):
+    """Takes a turn whose holder has died or given it back."""
+
+    holder: str
+
+    def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        asked_to_stop = row.turn_stop is not None
+        lease = row.take_turn(self.holder, now, terms)
+        if lease is not None and asked_to_stop:
+            # A stop that its holder did not live to obey is obeyed by whoever takes the turn over.
+            row.turn_stop = lease.turn
+        return outcome(row, lease=lease, stopped=lease is not None and asked_to_stop)
+
+
+@dataclass(slots=True)
+class StopTurn(Act):
+    """Asks whoever writes this turn to stop; a stop of another turn changes nothing."""
+
+    turn: str
+
+    def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        if row.customer_waits and self.turn == turn_name(row.turn_fence, row.answered_upto):
+            row.turn_stop = self.turn
+            row.changed = True
+            return outcome(row, stopped=True)
+        return outcome(row)
+
+
+@dataclass(slots=True)
+class AskForPerson(Act):
+    """The customer's own wish for a person: `ai` becomes `waiting`, once; later ones get the ticket there is."""
+
+    ticket: NewTicket
+    text: str
+    id: str = field(default_factory=new_id)
+
+    def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        if row.has_expired(now):
+            row.close("expired", now)
+            return outcome(row, refused="closed", changed_state=True)
+        if row.state == CLOSED:
+            return outcome(row, refused="closed")
+        if not row.hand_over(self.ticket, now):
+            return outcome(row)
+        entry = row.append(Entry(0, self.id, "system", self.text, now), now, terms)
+        return outcome(row, entry=entry, entries=(entry,), changed_state=True)
+
+
+@dataclass(slots=True)
+class TakeOver(Act):
+    """A person takes the chat. Of two at once one wins; the other is refused and told who has it."""
+
+    staff_id: int
+    text: str
+    author: str
+    id: str = field(default_factory=new_id)
+
+    def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        if row.state == CLOSED:
+            return outcome(row, refused="closed")
+        if row.state == HUMAN:
+            return outcome(row, refused=None if row.assignee_id == self.staff_id else "conflict", repeated=True)
+        row.withdraw_from_agent()
+        row.state = HUMAN
+        row.assignee_id = self.staff_id
+        entry = row.append(Entry(0, self.id, "system", self.text, now, author=self.author), now, terms)
+        row.answered_upto = row.last_seq
+        return outcome(row, entry=entry, entries=(entry,), changed_state=True)
+
+
+@dataclass(slots=True)
+class Release(Act):
+    """A person gives the chat back to the agent; what came before is the person's."""
+
+    staff_id: int
+    text: str
+    id: str = field(default_factory=new_id)
+
+    def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        if row.state != HUMAN or row.assignee_id != self.staff_id:
+            return outcome(row, refused="closed" if row.state == CLOSED else "conflict")
+        row.state = AI
+        row.assignee_id = None
+        row.ticket = None
+        entry = row.append(Entry(0, self.id, "system", self.text, now), now, terms)
+        row.withdraw_from_agent()
+        return outcome(row, entry=entry, entries=(entry,), changed_state=True)
+
+
+@dataclass(slots=True)
+class StaffReply(Act):
+    """A person's message; only from the one who has the chat."""
+
+    staff_id: int
+    text: str
+    author: str
+    client_id: str | None = None
+    id: str = field(default_factory=new_id)
+
+    @property
+    def sent_as(self) -> tuple[str, str] | None:
+        return ("staff", self.client_id) if self.client_id is not None else None
+
+    @property
+    def message_id(self) -> str | None:
+        return self.id
+
+    def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        if row.state != HUMAN or row.assignee_id != self.staff_id:
+            return outcome(row, refused="closed" if row.state == CLOSED else "conflict")
+        entry = Entry(0, self.id, "staff", self.text, now, self.client_id, author=self.author)
+        row.append(entry, now, terms)
+        return outcome(row, entry=entry, entries=(entry,))
+
+    def repeated(self, row: Row, found: Entry, now: datetime) -> Outcome:
+        refused = "conflict" if found.text != self.text else None
+        return outcome(row, entry=found, repeated=True, refused=refused)
+
+
+@dataclass(slots=True)
+class Close(Act):
+    """Ends the chat, whatever its state; closing twice changes nothing."""
+
+    reason: str
+
+    def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        if row.state == CLOSED:
+            return outcome(row, repeated=True)
+        row.close(self.reason, now)
+        return outcome(row, changed_state=True)
+
+
+@dataclass(slots=True)
+class Expire(Act):
+    """Ends the chat if its time has really run out: a sweep or a lost session is only a hint."""
+
+    def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        if not row.has_expired(now):
+            return outcome(row, repeated=row.state == CLOSED)
+        row.close("expired", now)
+        return outcome(row, changed_state=True)
+
+
+@dataclass(slots=True)
+class KeepAlive(Act):
+    """Lets the chat live until then at least."""
+
+    until: datetime
+
+    def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        if row.state == CLOSED:
+            return outcome(row, refused="closed")
+        row.keep_alive(self.until)
+        return outcome(row)

@@ -1,0 +1,310 @@
+"""What the doors accept and give: validation, the schema of the protocol's objects, and its errors.
+
+Objects go out as `to_wire()` makes them; the serializers here describe the same shapes, and a test holds the two equal.
+"""
+
+import logging
+from typing import Any
+
+import jwt
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from rest_framework import exceptions, serializers
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from agent_app.models.refusal import Refused
+
+logger = logging.getLogger(__name__)
+
+MOST_CLIENT_ID = 100  # characters
+MOST_METADATA = 16_384  # bytes of JSON that a new session may bring
+CLOCK_SKEW = 30  # seconds that the site's clock may differ from ours
+
+
+# ---- values that every door checks alike ----
+
+
+def clean_text(value: Any, field: str = "text", most: int | None = None, blank: bool = False) -> str:
+    """A message's text as it was sent; Refused when it cannot be a message."""
+    if not isinstance(value, str):
+        raise Refused("invalid", f"Send {field} as a string.", field=field)
+    limit = most or settings.CHAT_MAX_TEXT
+    if len(value) > limit:
+        raise Refused("too_large", f"{field} has {len(value)} characters: send at most {limit}.", field=field)
+    if not blank and not value.strip():
+        raise Refused("invalid", f"{field} is empty: write something.", field=field)
+    if not storable(value):
+        raise Refused("invalid", f"{field} holds a NUL or half a surrogate pair: send plain Unicode.", field=field)
+    return value
+
+
+def storable(value: str) -> bool:
+    """A database takes neither NUL nor what is not UTF-8."""
+    if "\x00" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def clean_client_id(value: Any) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= MOST_CLIENT_ID or not storable(value):
+        raise Refused("invalid", f"Send client_id as a string of 1 to {MOST_CLIENT_ID} characters.", field="client_id")
+    return value
+
+
+def clean_reason(value: Any) -> str:
+    return "" if value is None else clean_text(value, "reason", most=1000, blank=True)
+
+
+def no_attachments(value: Any) -> None:
+    """Attachments are named by the ids that their upload gave; none are taken yet."""
+    if value not in (None, []):
+        raise Refused("invalid", "There is no such attachment: send the message without it.", field="attachments")
+
+
+def proven_user(identity: str, user_id: str | None) -> str:
+    """The user whom the site's signed JWT (HS256, IDENTITY_SECRET) proves; Refused when it proves nobody."""
+    if not settings.IDENTITY_SECRET:
+        raise Refused("invalid", "This desk takes no identity: leave it out.", field="identity")
+    try:
+        claims = jwt.decode(
+            identity,
+            settings.IDENTITY_SECRET,
+            algorithms=["HS256"],
+            leeway=CLOCK_SKEW,
+            options={"require": ["exp", "sub"]},
+        )
+    except jwt.PyJWTError:
+        raise Refused(
+            "invalid", "The identity is not valid or has expired: sign a new one.", field="identity"
+        ) from None
+    proven = str(claims["sub"])
+    if user_id is not None and user_id != proven:
+        raise Refused("invalid", "user_id is not the identity's subject: send the same, or none.", field="user_id")
+    return proven
+
+
+# ---- what comes in ----
+
+
+class WireField(serializers.CharField):
+    """Text that `clean` judges, so that every door judges it alike."""
+
+    def __init__(self, clean: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.clean = clean
+
+    def to_internal_value(self, data: Any) -> Any:
+        return self.clean(data)
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        if data is serializers.empty or data is None:
+            return serializers.Field.run_validation(self, data)
+        return self.clean(data)
+
+
+class NewSessionSerializer(serializers.Serializer[Any]):
+    user_id = serializers.CharField(max_length=200, required=False, allow_null=True, default=None)
+    identity = serializers.CharField(
+        max_length=4096, required=False, allow_null=True, default=None, help_text="JWT (HS256) that proves user_id"
+    )
+    metadata = serializers.DictField(required=False, default=dict)
+
+    def validate_metadata(self, value: dict[str, Any]) -> dict[str, Any]:
+        from agent_app.journal import as_json
+
+        try:
+            size = len(as_json(value))
+        except TypeError:
+            raise serializers.ValidationError("Send metadata as a JSON object.") from None
+        if size > MOST_METADATA:
+            raise Refused("too_large", f"metadata has {size} bytes: send at most {MOST_METADATA}.", field="metadata")
+        if "\\u0000" in as_json(value):
+            raise serializers.ValidationError("metadata holds a NUL: send plain Unicode.")
+        return value
+
+
+class NewMessageSerializer(serializers.Serializer[Any]):
+    text = WireField(clean_text)
+    client_id = WireField(clean_client_id, required=False, allow_null=True, default=None)
+    attachments = serializers.ListField(child=serializers.CharField(), required=False, max_length=5)
+
+    def validate_attachments(self, value: list[str]) -> list[str]:
+        no_attachments(value)
+        return value
+
+
+class EscalateSerializer(serializers.Serializer[Any]):
+    reason = WireField(clean_reason, required=False, allow_null=True, default="")
+
+
+class HistoryQuerySerializer(serializers.Serializer[Any]):
+    after = serializers.IntegerField(min_value=0, max_value=2**31 - 1, default=0)
+    limit = serializers.IntegerField(min_value=1, max_value=200, default=50)
+
+
+# ---- what goes out, for the schema ----
+
+
+class CitationSerializer(serializers.Serializer[Any]):
+    n = serializers.IntegerField()
+    title = serializers.CharField()
+    url = serializers.CharField()
+    snippet = serializers.CharField()
+
+
+class AttachmentSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    name = serializers.CharField()
+    content_type = serializers.CharField()
+    size = serializers.IntegerField()
+    url = serializers.CharField()
+
+
+class ChoiceSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]  # the protocol's name, also one of Field's
+
+
+class ConfirmSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    summary = serializers.CharField()
+
+
+class MessageSerializer(serializers.Serializer[Any]):
+    seq = serializers.IntegerField()
+    id = serializers.CharField()
+    role = serializers.ChoiceField(["customer", "agent", "staff", "system"])
+    text = serializers.CharField(help_text="Markdown")
+    created_at = serializers.DateTimeField()
+    client_id = serializers.CharField(required=False)
+    reply_to = serializers.IntegerField(required=False)
+    author = serializers.CharField(required=False)
+    citations = CitationSerializer(many=True)
+    attachments = AttachmentSerializer(many=True)
+    choices = ChoiceSerializer(many=True, required=False)
+    confirm = ConfirmSerializer(required=False)
+    stopped = serializers.BooleanField(required=False)
+    turn = serializers.CharField(required=False)
+
+
+STATES = ["ai", "waiting", "human", "closed"]
+
+
+class OpenedSessionSerializer(serializers.Serializer[Any]):
+    session_id = serializers.CharField()
+    token = serializers.CharField(help_text="shown once: only its digest is kept")
+    thread_id = serializers.CharField()
+    state = serializers.ChoiceField(STATES)
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField(allow_null=True)
+    websocket = serializers.CharField()
+
+
+class ChatStateSerializer(serializers.Serializer[Any]):
+    session_id = serializers.CharField()
+    state = serializers.ChoiceField(STATES)
+    message_count = serializers.IntegerField()
+    escalated = serializers.BooleanField()
+    last_seq = serializers.IntegerField()
+    created_at = serializers.DateTimeField()
+    last_activity = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField(allow_null=True)
+
+
+class ReplyMetadataSerializer(serializers.Serializer[Any]):
+    message_count = serializers.IntegerField()
+    tools_used = serializers.ListField(child=serializers.CharField())
+    confidence = serializers.FloatField(allow_null=True)
+    citations = CitationSerializer(many=True)
+    session_store = serializers.CharField()
+    processing_time_ms = serializers.IntegerField()
+    request_id = serializers.CharField()
+    pending = serializers.BooleanField(required=False)
+    session_stats = serializers.DictField(required=False)
+    circuit_breakers = serializers.DictField(required=False)
+    initialization_mode = serializers.CharField(required=False)
+
+
+class AnsweredSerializer(serializers.Serializer[Any]):
+    message = MessageSerializer()
+    reply = MessageSerializer(allow_null=True)
+    state = serializers.ChoiceField(STATES)
+    metadata = ReplyMetadataSerializer()
+
+
+class HistorySerializer(serializers.Serializer[Any]):
+    results = MessageSerializer(many=True)
+    last_seq = serializers.IntegerField()
+    has_more = serializers.BooleanField()
+
+
+class EscalatedSerializer(serializers.Serializer[Any]):
+    state = serializers.ChoiceField(STATES)
+    ticket = serializers.CharField(allow_null=True)
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    code = serializers.CharField()
+    message = serializers.CharField(help_text="says what to do")
+    field = serializers.CharField(required=False)
+    retry_after = serializers.IntegerField(required=False, help_text="seconds")
+    client_id = serializers.CharField(required=False)
+
+
+# ---- errors ----
+
+
+def error_response(error: Exception, context: dict[str, Any]) -> Response:
+    """The error object for whatever a REST door raised; nothing internal leaks, also under DEBUG."""
+    refused = as_refusal(error)
+    set_rollback()
+    if refused.code == "internal":
+        logger.error("request.failed", exc_info=error)
+    response = Response(refused.to_wire(), status=getattr(error, "status_code", refused.status))
+    response.status_code = refused.status
+    if refused.retry_after is not None:
+        response.headers["Retry-After"] = str(refused.retry_after)
+    if refused.code == "unauthorized":
+        response.headers["WWW-Authenticate"] = 'Bearer realm="chat"'
+    return response
+
+
+def as_refusal(error: Exception) -> Refused:
+    match error:
+        case Refused():
+            return error
+        case exceptions.ValidationError():
+            return invalid(error.detail)
+        case exceptions.ParseError():
+            return Refused("bad_json", "The body is not valid JSON: send one JSON object in UTF-8.")
+        case exceptions.NotAuthenticated() | exceptions.AuthenticationFailed():
+            return Refused("unauthorized", str(error.detail))
+        case exceptions.PermissionDenied() | PermissionDenied():
+            return Refused("forbidden", "You may not do this: log in with an account that may.")
+        case exceptions.NotFound() | Http404():
+            return Refused("not_found", "There is nothing at this address: check it.")
+        case exceptions.MethodNotAllowed():
+            return Refused("method_not_allowed", "This address does not take that method: see the Allow header.")
+        case exceptions.UnsupportedMediaType():
+            return Refused("invalid", "Send the body as application/json.", field="Content-Type")
+        case exceptions.NotAcceptable():
+            return Refused("invalid", "Accept application/json or text/event-stream.", field="Accept")
+        case exceptions.Throttled():
+            return Refused("rate_limited", "Too many requests. Try again later.", retry_after=60)
+    return Refused("internal", "Something went wrong on our side: try again in a moment.")
+
+
+def invalid(detail: Any, field: str | None = None) -> Refused:
+    """The first of a serializer's complaints, with the field it is about."""
+    if isinstance(detail, dict):
+        name, first = next(iter(detail.items()))
+        return invalid(first, field if name == "non_field_errors" else (f"{field}.{name}" if field else str(name)))
+    if isinstance(detail, list):
+        return invalid(detail[0], field)
+    return Refused("invalid", str(detail), field=field)

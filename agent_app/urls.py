@@ -1,0 +1,18 @@
+"""The customer's doors, and the rooms beside them."""
+
+from django.urls import include, path
+
+from agent_app import views
+
+chat_urlpatterns = [
+    path("sessions/", views.SessionsView.as_view(), name="chat-sessions"),
+    path("sessions/<str:session_id>/", views.SessionView.as_view(), name="chat-session"),
+    path("sessions/<str:session_id>/messages/", views.MessagesView.as_view(), name="chat-messages"),
+    path("sessions/<str:session_id>/events/", views.EventsView.as_view(), name="chat-events"),
+    path("sessions/<str:session_id>/escalate/", views.EscalateView.as_view(), name="chat-escalate"),
+]
+
+urlpatterns = [
+    path("api/v1/chat/", include(chat_urlpatterns)),
+    path("", include("agent_app.widget.urls")),
+]

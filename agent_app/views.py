@@ -1,0 +1,370 @@
+"""The customer's REST doors (`/api/v1/chat/…`): each parses, calls `chat`, and renders.
+
+Plain DRF views: one holds a thread while it waits, so those that wait for an answer are counted
+(CHAT_MAX_WAITING_REST). An event stream holds none.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from ipaddress import ip_address
+from typing import Any, TypeVar
+
+import orjson
+from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.http import StreamingHttpResponse
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, OpenApiTypes, extend_schema
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from agent_app import chat
+from agent_app.follower import Follower, TooSlow
+from agent_app.journal import journal
+from agent_app.models import Conversation
+from agent_app.models.conversations import Entry, wire_time
+from agent_app.models.refusal import Refused
+from agent_app.models.turns import Outcome
+from agent_app.serializers import (
+    AnsweredSerializer,
+    ChatStateSerializer,
+    ErrorSerializer,
+    EscalatedSerializer,
+    EscalateSerializer,
+    HistoryQuerySerializer,
+    HistorySerializer,
+    NewMessageSerializer,
+    NewSessionSerializer,
+    OpenedSessionSerializer,
+    proven_user,
+)
+
+T = TypeVar("T")
+
+GRACE = 5  # seconds that a waiting caller is given over AGENT_TURN_TIMEOUT
+KEEP_ALIVE = 15.0  # seconds of silence after which a stream sends a comment, so that no proxy cuts it
+
+
+class CustomerToken(BaseAuthentication):
+    """The session's token, `Authorization: Bearer …`; which session it opens is the look-up's to say."""
+
+    def authenticate(self, request: Request) -> tuple[None, str]:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise AuthenticationFailed("Send the session's token: Authorization: Bearer …")
+        return None, token.strip()
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="chat"'
+
+
+class CustomerTokenScheme(OpenApiAuthenticationExtension):
+    target_class = CustomerToken
+    name = "sessionToken"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": "The token that opening the chat gave."}
+
+
+class EventStreamRenderer(BaseRenderer):
+    """Lets `Accept: text/event-stream` be negotiated; errors on such a request are JSON all the same."""
+
+    media_type = "text/event-stream"
+    format = "sse"
+    charset = None
+
+    def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
+        return orjson.dumps(data)
+
+
+class Negotiation(DefaultContentNegotiation):
+    """JSON for whoever asks for something else: an error must reach them, too."""
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+        for renderer in renderers:
+            if renderer.media_type in request.headers.get("Accept", "") and renderer.media_type != "application/json":
+                return renderer, renderer.media_type
+        return renderers[0], renderers[0].media_type
+
+
+ERRORS = {code: OpenApiResponse(ErrorSerializer) for code in (400, 401, 404, 409, 413, 429, 503)}
+
+
+def answers(success: int, body: Any, *errors: int) -> dict[int, Any]:
+    return {success: body, **{code: ERRORS[code] for code in errors}}
+
+
+class CustomerView(APIView):
+    """A door that the session's token alone opens; Django's login means nothing here."""
+
+    authentication_classes: Sequence[type[BaseAuthentication]] = (CustomerToken,)
+    permission_classes = ()
+    content_negotiation_class = Negotiation
+    renderer_classes: Sequence[type[BaseRenderer]] = (JSONRenderer,)
+
+
+class SessionsView(CustomerView):
+    authentication_classes = ()
+
+    @extend_schema(
+        operation_id="chat_open",
+        request=NewSessionSerializer,
+        responses=answers(201, OpenedSessionSerializer, 400, 413, 429, 503),
+        auth=[],
+    )
+    def post(self, request: Request) -> Response:
+        """Opens a chat. The token is shown this once."""
+        address = caller_address(request)
+        if not chat.opening_rate().take(address):
+            after = chat.opening_rate().retry_after(address)
+            raise Refused("rate_limited", f"Too many new chats from here. Try again in {after} s.", retry_after=after)
+        given = validated(NewSessionSerializer, request.data)
+        user_id, verified = given["user_id"], False
+        if given["identity"] is not None:
+            user_id, verified = proven_user(given["identity"], user_id), True
+        conversation, token = async_to_sync(chat.open_chat)(user_id, verified, given["metadata"])
+        return Response(opened(request, conversation, token), status=201)
+
+
+class SessionView(CustomerView):
+    @extend_schema(operation_id="chat_state", responses=answers(200, ChatStateSerializer, 401, 404, 503))
+    def get(self, request: Request, session_id: str) -> Response:
+        """Where the chat stands."""
+        return Response(customers_chat(request, session_id).to_wire())
+
+    @extend_schema(operation_id="chat_end", responses=answers(204, None, 401, 404, 503))
+    def delete(self, request: Request, session_id: str) -> Response:
+        """Ends the chat; its messages can still be read with the token."""
+        conversation = customers_chat(request, session_id)
+        async_to_sync(chat.end_chat)(conversation.pk, "ended_by_customer", "customer")
+        return Response(status=204)
+
+
+class MessagesView(CustomerView):
+    renderer_classes = (JSONRenderer, EventStreamRenderer)
+
+    @extend_schema(
+        operation_id="chat_history",
+        parameters=[HistoryQuerySerializer],
+        responses=answers(200, HistorySerializer, 400, 401, 404, 503),
+    )
+    def get(self, request: Request, session_id: str) -> Response:
+        """The messages after a seq, oldest first."""
+        asked = validated(HistoryQuerySerializer, request.query_params)
+        conversation = customers_chat(request, session_id)
+        found = async_to_sync(journal.entries)(conversation.pk, asked["after"], asked["limit"] + 1)
+        results = [entry.to_wire() for entry in found[: asked["limit"]]]
+        last_seq = max(conversation.last_seq, found[-1].seq if found else 0)
+        return Response({"results": results, "last_seq": last_seq, "has_more": len(found) > asked["limit"]})
+
+    @extend_schema(
+        operation_id="chat_send",
+        request=NewMessageSerializer,
+        responses={
+            **answers(200, AnsweredSerializer, 400, 401, 404, 409, 413, 429, 503),
+            (200, "text/event-stream"): OpenApiTypes.STR,
+        },
+    )
+    def post(self, request: Request, session_id: str) -> Response | StreamingHttpResponse:
+        """Stores the message and waits for its answer, or streams the turn's events (`Accept: text/event-stream`)."""
+        began = time.monotonic()
+        given = validated(NewMessageSerializer, request.data)
+        conversation = customers_chat(request, session_id)
+        if isinstance(request.accepted_renderer, EventStreamRenderer):
+            sent, follower = async_to_sync(chat.ask_and_follow)(conversation, given["text"], given["client_id"])
+            return event_stream(turn_events(sent, follower))
+        with waiting_place():
+            exchange = async_to_sync(chat.ask)(
+                conversation, given["text"], given["client_id"], settings.AGENT_TURN_TIMEOUT + GRACE
+            )
+        return Response(answered(request, exchange, began))
+
+
+class EventsView(CustomerView):
+    renderer_classes = (EventStreamRenderer, JSONRenderer)
+
+    @extend_schema(
+        operation_id="chat_events",
+        parameters=[OpenApiParameter("after", int, description="the last seq that was seen")],
+        responses={
+            (200, "text/event-stream"): OpenApiTypes.STR,
+            **{code: ERRORS[code] for code in (400, 401, 404, 503)},
+        },
+    )
+    def get(self, request: Request, session_id: str) -> StreamingHttpResponse:
+        """A standing stream of messages, states and deltas, for clients without WebSockets."""
+        after = request.query_params.get("after", request.headers.get("Last-Event-ID", "0"))
+        asked = validated(HistoryQuerySerializer, {"after": after})
+        conversation = customers_chat(request, session_id)
+        return event_stream(standing_events(conversation, asked["after"]))
+
+
+class EscalateView(CustomerView):
+    @extend_schema(
+        operation_id="chat_escalate",
+        request=EscalateSerializer,
+        responses=answers(200, EscalatedSerializer, 400, 401, 404, 409, 503),
+    )
+    def post(self, request: Request, session_id: str) -> Response:
+        """Asks for a person."""
+        given = validated(EscalateSerializer, request.data)
+        conversation = customers_chat(request, session_id)
+        done = async_to_sync(chat.ask_for_person)(conversation, given["reason"] or "")
+        return Response({"state": done.state, "ticket": done.ticket})
+
+
+# ---- parsing ----
+
+
+def validated(serializer: Callable[..., Any], data: Any) -> dict[str, Any]:
+    checked = serializer(data=data)
+    checked.is_valid(raise_exception=True)
+    result: dict[str, Any] = checked.validated_data
+    return result
+
+
+def customers_chat(request: Request, session_id: str) -> Conversation:
+    return async_to_sync(chat.find_chat)(session_id, str(request.auth))
+
+
+def caller_address(request: Request) -> str:
+    """Whom limits count by. X-Forwarded-For is believed only from our own proxy, and only its last entry."""
+    address = request.META.get("REMOTE_ADDR") or "unknown"
+    if address in settings.TRUSTED_PROXIES:
+        forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+        try:
+            return str(ip_address(forwarded))
+        except ValueError:
+            return address
+    return address
+
+
+_waiting = threading.Semaphore(settings.CHAT_MAX_WAITING_REST)
+
+
+@contextmanager
+def waiting_place() -> Iterator[None]:
+    """One of the places for callers that hold a thread while they wait."""
+    if not _waiting.acquire(blocking=False):
+        raise Refused("unavailable", "Too many callers wait for answers. Try again shortly.", retry_after=2)
+    try:
+        yield
+    finally:
+        _waiting.release()
+
+
+# ---- rendering ----
+
+
+def opened(request: Request, conversation: Conversation, token: str) -> dict[str, Any]:
+    scheme = "wss" if request.is_secure() else "ws"
+    return {
+        "session_id": conversation.session_id,
+        "token": token,
+        "thread_id": conversation.thread_id,
+        "state": conversation.state,
+        "created_at": wire_time(conversation.created_at),
+        "expires_at": wire_time(conversation.expires_at),
+        "websocket": f"{scheme}://{request.get_host()}/ws/chat/",
+    }
+
+
+def answered(request: Request, exchange: chat.Exchange, began: float) -> dict[str, Any]:
+    sent, reply = exchange.sent, exchange.reply
+    assert sent.entry is not None  # noqa: S101 - `ask` gives a stored message or raises
+    return {
+        "message": sent.entry.to_wire(),
+        "reply": reply.to_wire() if reply else None,
+        "state": exchange.state,
+        "metadata": metadata(request, sent, reply, exchange.pending, began),
+    }
+
+
+def metadata(request: Request, sent: Outcome, reply: Entry | None, pending: bool, began: float) -> dict[str, Any]:
+    details = (reply.details if reply else None) or {}
+    about: dict[str, Any] = {
+        "message_count": sent.customer_count,
+        "tools_used": details.get("tools_used", []),
+        "confidence": details.get("confidence"),
+        "citations": reply.citations if reply else [],
+        "session_store": "redis" if settings.USE_SHARED_CONTEXT else "in_memory",
+        "processing_time_ms": round((time.monotonic() - began) * 1000),
+        "request_id": getattr(request, "request_id", "-"),
+    }
+    if pending:
+        about["pending"] = True
+    if settings.CHAT_DEBUG_METADATA:
+        about |= {
+            "session_stats": async_to_sync(chat.session_statistics)(),
+            "circuit_breakers": {},
+            "initialization_mode": settings.AGENT_TOOL_REGISTRY_MODE,
+        }
+    return about
+
+
+def event_stream(frames: AsyncIterator[dict[str, Any]]) -> StreamingHttpResponse:
+    response = StreamingHttpResponse(server_sent(frames), content_type="text/event-stream")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"  # nginx would hold the events back
+    return response
+
+
+async def server_sent(frames: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
+    """Frames as server-sent events, and a comment after each silence."""
+    coming = asyncio.ensure_future(anext(frames, None))
+    try:
+        while True:
+            done, _ = await asyncio.wait([coming], timeout=KEEP_ALIVE)
+            if not done:
+                yield b": still here\n\n"
+                continue
+            frame = coming.result()
+            if frame is None:
+                return
+            yield as_event(frame)
+            coming = asyncio.ensure_future(anext(frames, None))
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+        await frames.aclose()  # type: ignore[attr-defined]
+
+
+def as_event(frame: dict[str, Any]) -> bytes:
+    number = f"id: {frame['seq']}\n" if frame["type"] == "message" else ""
+    return f"event: {frame['type']}\n{number}data: ".encode() + orjson.dumps(frame) + b"\n\n"
+
+
+async def turn_events(sent: Outcome, follower: Follower) -> AsyncIterator[dict[str, Any]]:
+    """One turn: the customer's message, what happens, the answer, `done`."""
+    assert sent.entry is not None  # noqa: S101 - `ask_and_follow` gives a stored message or raises
+    seq = sent.entry.seq
+    try:
+        yield {"type": "message", **sent.entry.to_wire()}
+        async with asyncio.timeout(settings.AGENT_TURN_TIMEOUT + GRACE):
+            async for frame in chat.frames_until_answered(follower, sent, seq):
+                yield frame
+    except (TimeoutError, TooSlow):
+        pass  # the answer will be in the history
+    finally:
+        follower.leave()
+    yield {"type": "done"}
+
+
+async def standing_events(conversation: Conversation, after: int) -> AsyncIterator[dict[str, Any]]:
+    async with chat.following(conversation.pk) as follower:
+        now = await chat.refresh(conversation)
+        follower.start_from(min(after, now.last_seq), now.state, now.last_seq)
+        yield {"type": "state", "state": now.state}
+        try:
+            async for frame in follower.frames():
+                yield frame
+        except TooSlow:
+            yield {"type": "reconnect", "after_ms": 0}

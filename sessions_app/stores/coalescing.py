@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from time import monotonic
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 import hiredis
 
@@ -23,6 +22,12 @@ logger = logging.getLogger(__name__)
 pack = hiredis.pack_command
 MAX_WAITING = 10_000  # commands on one socket; who comes after that waits for room
 TICKS = 8  # in which the watchdog divides the command timeout
+
+# What the server says before the code means: for all commands; for all that write; for the one that came to the
+# wrong place or too early, and is sent again.
+AWAY = frozenset({"LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "WRONGPASS", "NOPERM"})
+REFUSALS = frozenset({"OOM", "READONLY", "MISCONF", "NOREPLICAS", "BUSY"})
+HARMLESS = frozenset({"NOSCRIPT", "MOVED", "ASK", "TRYAGAIN"})
 
 _TIME = pack(("TIME",))
 _CLOCK = object()  # stands in the queue of callers for the connection itself, which asked for the time
@@ -91,6 +96,7 @@ class Line(asyncio.Protocol):
         self.timeout = timeout
         self.server_now = 0  # microseconds, of the newest TIME
         self.open = False
+        self.retired = False  # it finishes what it has; new commands go over a new line
         self.paused = False
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader(encoding="utf-8", errors="surrogateescape", notEnoughData=_NOTHING)
@@ -152,6 +158,7 @@ class Line(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._made_at = self.loop.time()
         self.open = True
 
     def data_received(self, data: bytes) -> None:
@@ -167,7 +174,7 @@ class Line(asyncio.Protocol):
                 elif caller.done():
                     pass
                 elif isinstance(reply, hiredis.ReplyError):
-                    caller.set_exception(Refused(str(reply)))
+                    caller.set_exception(self._refused(Refused(str(reply))))
                 else:
                     caller.set_result(reply)
         except (hiredis.ProtocolError, IndexError):
@@ -175,6 +182,23 @@ class Line(asyncio.Protocol):
             self.abort("its replies make no sense")
         if self._room is not None and not self.full:
             self._make_room()
+
+    def _refused(self, refused: Refused) -> Refused:
+        """An error is its caller's alone; but some say what every other command would get."""
+        code = refused.code
+        if code in AWAY:
+            self.breaker.failed(str(refused))
+            self.retired = True
+        elif code in REFUSALS:
+            self.breaker.refused(code)
+            # This may be a replica by now. A new connection finds the primary, if there is one elsewhere.
+            if code == "READONLY" and self.loop.time() - self._made_at > Breaker.PROBE_SECONDS:
+                self.retired = True
+        elif code not in HARMLESS:
+            logger.error("session_store.error server=%s error=%s", self.breaker.server, refused)
+        if self.retired and not self._waiting:
+            self.loop.call_soon(self.abort, "retired")
+        return refused
 
     def pause_writing(self) -> None:
         self.paused = True
@@ -244,20 +268,20 @@ class Client:
         self._connecting: asyncio.Task[Line] | None = None
         self._closer: AsyncGenerator[None, None] | None = None
 
-    def line(self, bucket: int) -> Line | None:
+    def line(self, root: str) -> Line | None:
         """An open line with room, if there is one: the way without an await."""
         line = self._line
-        return line if line is not None and line.open and not line.full else None
+        return line if line is not None and line.open and not line.retired and not line.full else None
 
-    async def connected(self, bucket: int) -> Line:
+    async def connected(self, root: str) -> Line:
         """An open line with room. StoreUnavailable within the connect timeout."""
         line = self._line
-        if line is not None and line.open:
+        if line is not None and not line.retired:
             await line.room()
             if line.open:
                 return line
+        self.breaker.check()
         if self._connecting is None:
-            self.breaker.check()
             self._connecting = asyncio.ensure_future(self._connect())
         # A caller that is cancelled must not cancel the others' connection.
         self._line = await asyncio.shield(self._connecting)
@@ -301,8 +325,12 @@ class Client:
         try:
             yield
         finally:
+            _clients.pop(asyncio.get_running_loop(), None)
             if self._line is not None:
                 self._line.abort("the event loop ends")
+
+    async def moved(self) -> None:
+        """A slot has another node by now: nothing to do where there is one node."""
 
     async def close(self) -> None:
         """After what is under way. A later call connects anew."""
@@ -312,7 +340,7 @@ class Client:
             line.abort("closed")
 
 
-_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Server, Client]] = WeakKeyDictionary()
+_clients: dict[asyncio.AbstractEventLoop, dict[Server, Client]] = {}
 _breakers: dict[Server, Breaker] = {}
 
 
@@ -326,5 +354,7 @@ def client_for(server: Server, greeting: list[tuple[str, ...]]) -> Client:
     clients = _clients.setdefault(asyncio.get_running_loop(), {})
     client = clients.get(server)
     if client is None:
+        for loop in [loop for loop in _clients if loop.is_closed()]:  # closed without telling our hook
+            del _clients[loop]
         client = clients[server] = Client(server, breaker_for(server), greeting)
     return client

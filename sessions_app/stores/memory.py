@@ -134,13 +134,13 @@ class InMemorySessionStore(SessionStore):
 
     async def touch(self, session_id: str, ttl: float | None = None) -> bool:
         check_id(session_id)
+        life = None if ttl is None else lifetime(ttl, ttl)
         now = now_us()
         with self._table.lock:
             entry = self._table.find(session_id, now)
             if entry is None:
                 return False
-            if ttl is not None:
-                entry.ttl = lifetime(ttl, ttl)
+            entry.ttl = life or entry.ttl
             self._table.renew(session_id, entry, now + entry.ttl)
             return True
 

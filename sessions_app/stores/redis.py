@@ -6,9 +6,6 @@ import logging
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from functools import cache
-from hashlib import sha1
-from pathlib import Path
 from typing import Any, Self
 
 import orjson
@@ -31,27 +28,17 @@ from sessions_app.data import (
 from sessions_app.servers import Server
 from sessions_app.signals import Ending
 from sessions_app.stores.base import CLAIM_SECONDS, Page, SessionStore, StoreUnavailable, counter, lifetime
-from sessions_app.stores.coalescing import Client, Line, Refused, breaker_for, client_for, pack
+from sessions_app.stores.scripts import Scripts
 
 logger = logging.getLogger(__name__)
 
 CLAIM = str(CLAIM_SECONDS * 1_000_000)
 CLAIMS = "25"  # sessions ended in one script: about 0.3 ms for which the server does nothing else
-LUA = Path(__file__).parent / "lua"
-NAMES = ("save", "message", "increment", "update", "touch", "finish", "claim", "living")
+MOST = str(MAX_BYTES)
+AUDITED = 200  # index entries looked at in one script
 
-
-class Script:
-    def __init__(self, name: str) -> None:
-        self.source = (LUA / "common.lua").read_text() + (LUA / f"{name}.lua").read_text()
-        self.sha = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
-
-
-@cache
-def scripts() -> dict[str, Script]:
-    loaded = {name: Script(name) for name in NAMES}
-    logger.info("Loaded Lua scripts: %s", ", ".join(loaded))
-    return loaded
+Row = tuple[SessionData, float]
+Place = tuple[float, str]  # last activity in microseconds, id: where a page goes on
 
 
 class RedisSessionStore(SessionStore):
@@ -73,12 +60,8 @@ class RedisSessionStore(SessionStore):
         self.sliding = sliding
         self.mended = 0  # index entries that did not fit their session, found by this process
         self._grace = str(int(grace * 1_000_000))
-        self._server = Server.from_url(redis_url, options)
-        self._breaker = breaker_for(self._server)
-        self._roots = [f"{key_prefix}{{{bucket:x}}}!" for bucket in range(BUCKETS)]
-        self._scripts = scripts()
-        self._greeting = [("SCRIPT", "LOAD", script.source) for script in self._scripts.values()]
-        self._here: tuple[asyncio.AbstractEventLoop | None, Client | None] = (None, None)
+        roots = [f"{key_prefix}{{{bucket:x}}}!" for bucket in range(BUCKETS)]
+        self._scripts = Scripts(Server.from_url(redis_url, options), roots)
 
     @classmethod
     def from_cache(cls, alias: str = "sessions", sliding: bool = False, grace: float = 600) -> Self:
@@ -91,59 +74,31 @@ class RedisSessionStore(SessionStore):
 
     @property
     def available(self) -> bool:
-        return self._breaker.available
-
-    # ---- asking the server ----------------------------------------------------------------------------
-
-    def _client(self) -> Client:
-        loop = asyncio.get_running_loop()
-        here, client = self._here
-        if here is not loop or client is None:
-            client = client_for(self._server, self._greeting)
-            self._here = (loop, client)
-        return client
+        return self._scripts.breaker.available
 
     def _place(self, session_id: str) -> tuple[int, str, str]:
         """(bucket, its root, the session's key)."""
         check_id(session_id)
         bucket = bucket_of(session_id)
-        root = self._roots[bucket]
+        root = self._scripts.roots[bucket]
         return bucket, root, f"{root[:-1]}:{session_id}"
 
-    async def _line(self, bucket: int) -> Line:
-        client = self._client()
-        return client.line(bucket) or await client.connected(bucket)
+    async def _run(self, name: str, session_id: str, *arguments: str) -> Any:
+        bucket, root, key = self._place(session_id)
+        return await self._scripts.run(bucket, name, root, key, *arguments)
 
-    async def _run(self, bucket: int, name: str, *texts: str) -> Any:
-        """`texts`: root, key if there is one, arguments. Loads a script that the server has forgotten."""
-        script = self._scripts[name]
-        keys = "1" if name in ("claim", "living") else "2"
-        line = await self._line(bucket)
-        try:
-            reply = await line.send(pack(("EVALSHA", script.sha, keys, *texts)))
-        except Refused as refused:
-            if refused.code != "NOSCRIPT":
-                self._breaker.refused(refused.code)
-                raise
-            reply = await line.send(pack(("EVAL", script.source, keys, *texts)))
-        if self._breaker.refusing:
-            self._breaker.accepted()
-        return reply
-
-    async def _read(self, session_id: str) -> tuple[Fields | None, int]:
-        """(the living session's fields, the server's time)."""
+    async def _read(self, session_id: str) -> Fields | None:
         bucket, _, key = self._place(session_id)
-        line = await self._line(bucket)
-        flat = await line.read(pack(("HGETALL", key)))
-        return living(flat, line.server_now), line.server_now
+        flat, now = await self._scripts.read(bucket, "HGETALL", key)
+        return living(flat, now)
 
     # ---- one session ----------------------------------------------------------------------------------
 
     async def get(self, session_id: str) -> SessionData | None:
         try:
             if self.sliding:
-                await self.touch(session_id)
-            fields, _ = await self._read(session_id)
+                return decoded(session_id, await self._run("touch", session_id, "", self._grace))
+            fields = await self._read(session_id)
         except StoreUnavailable:
             return None
         return None if fields is None else decode(session_id, fields)
@@ -155,12 +110,11 @@ class RedisSessionStore(SessionStore):
             return False
         return True
 
-    async def _save(self, mode: str, session_id: str, session_data: SessionData, ttl: float | None) -> list[str] | None:
-        bucket, root, key = self._place(session_id)
+    async def _save(self, mode: str, session_id: str, data: SessionData, ttl: float | None) -> list[str]:
         life = str(lifetime(ttl, self.default_ttl))
-        texts = [text for pair in encode(session_data).items() for text in pair]
-        found: list[str] | None = await self._run(bucket, "save", root, key, mode, life, self._grace, *texts)
-        return found
+        texts = [text for pair in encode(data).items() for text in pair]
+        flat: list[str] = await self._run("save", session_id, mode, life, self._grace, *texts)
+        return flat
 
     async def get_or_create(
         self, session_id: str, factory: Callable[[], SessionData], ttl: float | None = None
@@ -171,132 +125,108 @@ class RedisSessionStore(SessionStore):
             return found
         made = factory()
         try:
-            flat = await self._save("create", session_id, made, ttl)
-            if flat:
-                return decode(session_id, paired(flat))
+            return decode(session_id, paired(await self._save("create", session_id, made, ttl)))
         except StoreUnavailable:
             return made
-        return await self.get(session_id) or made
 
     async def update(self, session_id: str, updates: Mapping[str, Any], atomic: bool = False) -> bool:
+        check_id(session_id)
         changes = Changes.of(updates, atomic)
         try:
-            return await self._change(session_id, changes)
+            return await self._change(session_id, changes) is not None
         except StoreUnavailable:
             return False
 
-    async def _change(self, session_id: str, changes: Changes) -> bool:
-        """Numbers that the server cannot add exactly are added here, and written if the old ones still stand."""
-        bucket, root, key = self._place(session_id)
-        slow: set[str] = set()
-        while True:
-            texts, added, expected = dict(changes.texts), dict(changes.added), {}
-            if slow:
-                fields, _ = await self._read(session_id)
-                if fields is None:
-                    return False
-                for name in slow:
-                    expected[name] = fields.get(name, "")
-                    texts[name] = sum_of(name, texts.get(name, fields.get(name)), added.pop(name))
-            arguments = update_arguments(texts, added, expected)
-            answer = await self._run(bucket, "update", root, key, str(MAX_BYTES), self._grace, *arguments)
-            if answer is None or answer == "done":
-                return answer is not None
-            if answer[0] == "size":
-                raise too_large(answer[1])
-            if answer[0] == "slow":
-                slow.add(answer[1])
-
     async def increment_counter(self, session_id: str, field: str, delta: float = 1) -> int | float:
+        check_id(session_id)
         changes = counter(field, delta)
         [name] = changes.added
         try:
-            return await self._increment(session_id, name, delta, changes)
+            if isinstance(delta, int):
+                answer = await self._run("increment", session_id, name, str(delta), MOST, self._grace)
+                if answer is None or isinstance(answer, str):
+                    return int(answer or 0)
+                check_answer(answer)
+            written = await self._change(session_id, changes)
         except StoreUnavailable:
             return 0
+        if written is None:
+            return 0
+        value: int | float = loads(written[name])
+        return value
 
-    async def _increment(self, session_id: str, name: str, delta: float, changes: Changes) -> int | float:
-        bucket, root, key = self._place(session_id)
-        if isinstance(delta, int):
-            answer = await self._run(bucket, "increment", root, key, name, str(delta), str(MAX_BYTES), self._grace)
-            if answer is None:
-                return 0
-            if isinstance(answer, str):
-                return int(answer)
-            if answer[0] == "size":
-                raise too_large(answer[1])
-        return await self._increment_here(session_id, name, delta)
+    async def _change(self, session_id: str, changes: Changes) -> Fields | None:
+        """What was added here and written, or None if the session is absent.
 
-    async def _increment_here(self, session_id: str, name: str, delta: float) -> int | float:
-        """Floats and integers past 64 bits: added in Python, written if the old value still stands."""
-        bucket, root, key = self._place(session_id)
+        The server adds small whole numbers. Others are added here, and written if the old ones still stand.
+        """
+        slow = {name for name, delta in changes.added.items() if isinstance(delta, float)}
         while True:
-            fields, _ = await self._read(session_id)
-            if fields is None:
-                return 0
-            new = sum_of(name, fields.get(name), delta)
-            arguments = update_arguments({name: new}, {}, {name: fields.get(name, "")})
-            answer = await self._run(bucket, "update", root, key, str(MAX_BYTES), self._grace, *arguments)
-            if answer == "done":
-                value: int | float = loads(new)
-                return value
+            texts, added, old = dict(changes.texts), dict(changes.added), {}
+            if slow:
+                fields = await self._read(session_id)
+                if fields is None:
+                    return None
+                old = {name: fields.get(name, "") for name in slow}
+                texts |= {
+                    name: sum_of(name, texts.get(name, fields.get(name)), added.pop(name)) for name in sorted(slow)
+                }
+            answer = await self._run("update", session_id, MOST, self._grace, *update_arguments(texts, added, old))
             if answer is None:
-                return 0
-            if answer[0] == "size":
-                raise too_large(answer[1])
+                return None
+            if answer == "done":
+                return {name: text for name in slow if (text := texts[name]) is not None}
+            check_answer(answer)
+            if answer != "changed":
+                slow.add(answer[1])
 
     async def count_message(self, session_id: str, total: int | None = None) -> SessionData | None:
-        bucket, root, key = self._place(session_id)
         try:
-            flat = await self._run(bucket, "message", root, key, "" if total is None else str(total), self._grace)
+            flat = await self._run("message", session_id, "" if total is None else str(total), self._grace)
         except StoreUnavailable:
             return None
-        return None if flat is None else decode(session_id, paired(flat))
+        return decoded(session_id, flat)
 
     async def exists(self, session_id: str) -> bool:
         return await self.ttl(session_id) is not None
 
     async def touch(self, session_id: str, ttl: float | None = None) -> bool:
-        bucket, root, key = self._place(session_id)
         life = "" if ttl is None else str(lifetime(ttl, ttl))
         try:
-            return await self._run(bucket, "touch", root, key, life, self._grace) is not None
+            return await self._run("touch", session_id, life, self._grace) is not None
         except StoreUnavailable:
             return False
 
     async def ttl(self, session_id: str) -> float | None:
-        bucket, _, key = self._place(session_id)
         try:
-            line = await self._line(bucket)
-            expires = await line.read(pack(("HGET", key, "expires")))
+            return await self._left(session_id)
         except StoreUnavailable:
             return None
-        left = int(expires or 0) - line.server_now
+
+    async def _left(self, session_id: str) -> float | None:
+        bucket, _, key = self._place(session_id)
+        expires, now = await self._scripts.read(bucket, "HGET", key, "expires")
+        left = int(expires or 0) - now
         return left / 1_000_000 if left > 0 else None
 
     # ---- several --------------------------------------------------------------------------------------
 
     async def get_many(self, session_ids: Iterable[str]) -> dict[str, SessionData]:
+        ids = list(dict.fromkeys(session_ids))
         try:
-            rows = await self._rows(list(dict.fromkeys(session_ids)))
+            rows = await self._rows(ids)
         except StoreUnavailable:
             return {}
-        return {session_id: data for session_id, (data, _) in rows.items()}
+        return {row[0].session_id: row[0] for row in rows if row is not None}
 
-    async def _rows(self, session_ids: list[str]) -> dict[str, tuple[SessionData, float]]:
-        """id: (session, seconds left) of those that live."""
-        asked = []
-        for session_id in session_ids:
-            bucket, _, key = self._place(session_id)
-            line = await self._line(bucket)
-            asked.append((session_id, line, line.read(pack(("HGETALL", key)))))
-        rows = {}
-        for session_id, line, reply in asked:
-            fields = living(await reply, line.server_now)
-            if fields is not None:
-                left = int(fields["expires"]) - line.server_now
-                rows[session_id] = (decode(session_id, fields), left / 1_000_000)
-        return rows
+    async def _rows(self, session_ids: list[str]) -> list[Row | None]:
+        return list(await asyncio.gather(*map(self._row, session_ids)))
+
+    async def _row(self, session_id: str) -> Row | None:
+        bucket, _, key = self._place(session_id)
+        flat, now = await self._scripts.read(bucket, "HGETALL", key)
+        fields = living(flat, now)
+        return None if fields is None else (decode(session_id, fields), (int(fields["expires"]) - now) / 1_000_000)
 
     async def delete_many(self, session_ids: Iterable[str]) -> int:
         ids = list(dict.fromkeys(session_ids))
@@ -305,50 +235,40 @@ class RedisSessionStore(SessionStore):
         await self._handle(ended)
         return len(ended)
 
-    async def _everywhere(self, *command: str, index: str = "") -> list[Any]:
-        """The replies of all buckets to a command on one of their indexes, in one round trip."""
-        replies = []
-        lines = []
-        for bucket, root in enumerate(self._roots):
-            line = await self._line(bucket)
-            lines.append(line)
-            replies.append(line.read(pack((command[0], root + index, *command[1:]))))
-        try:
-            return [await reply for reply in replies]
-        except Refused as refused:
-            self._breaker.refused(refused.code)
-            raise
-
     async def sessions_of(self, user_id: str) -> list[str]:
-        return [session_id for session_id, _ in await self._ranked(f"u:{user_id}", None, None)]
+        return await self._ids(f"u:{user_id}", None)
 
     async def list_active(self, limit: int | None = None, offset: int = 0) -> list[str]:
-        wanted = None if limit is None else offset + limit
-        ranked = await self._ranked("a", None, wanted)
-        return [session_id for session_id, _ in ranked[offset:wanted]]
+        ids = await self._ids("a", None if limit is None else offset + limit)
+        return ids[offset:]
 
-    async def _ranked(self, index: str, after: tuple[float, str] | None, wanted: int | None) -> list[tuple[str, float]]:
-        """(id, last activity) of the living sessions of an index past `after`, the newest first: all, or `wanted`."""
-        found: list[tuple[str, float]] = []
+    async def _ids(self, index: str, wanted: int | None) -> list[str]:
+        """Of the living sessions in an index, most recently active first: all of them, or `wanted`."""
+        ids: list[str] = []
+        after: Place | None = None
         while True:
             batch = await self._batch(index, after, wanted)
-            rows = await self._rows([session_id for session_id, _ in batch])
-            found += [(session_id, score) for session_id, score in batch if session_id in rows]
-            if wanted is None or len(batch) < wanted or len(found) >= wanted:
-                return found if wanted is None else found[:wanted]
-            after = (batch[-1][1], batch[-1][0])
+            lefts = await asyncio.gather(*(self._left(session_id) for _, session_id in batch))
+            ids += [session_id for (_, session_id), left in zip(batch, lefts, strict=True) if left is not None]
+            if wanted is None or len(batch) < wanted or len(ids) >= wanted:
+                return ids[:wanted]
+            after = batch[-1]
 
-    async def _batch(self, index: str, after: tuple[float, str] | None, wanted: int | None) -> list[tuple[str, float]]:
+    async def _batch(self, index: str, after: Place | None, wanted: int | None) -> list[Place]:
+        """The entries of an index over all buckets, newest first, that come after `after`."""
         highest = "+inf" if after is None else f"{after[0]:.0f}"
-        count = -1 if wanted is None else wanted + 1
-        flats = await self._everywhere(
-            "ZREVRANGEBYSCORE", highest, "-inf", "WITHSCORES", "LIMIT", "0", str(count), index=index
-        )
-        entries = [(float(score), session_id) for flat in flats for session_id, score in pairs(flat)]
-        if after is not None:
-            entries = [entry for entry in entries if entry < after]
-        best = sorted(entries, reverse=True) if wanted is None else heapq.nlargest(wanted, entries)
-        return [(session_id, score) for score, session_id in best]
+        count = -1 if wanted is None else wanted
+        while True:
+            flats = await self._scripts.everywhere(
+                index, "ZREVRANGEBYSCORE", highest, "-inf", "WITHSCORES", "LIMIT", "0", str(count)
+            )
+            entries = [(float(score), session_id) for flat in flats for session_id, score in pairs(flat)]
+            entries = entries if after is None else [entry for entry in entries if entry < after]
+            full = any(len(flat) == 2 * count for flat in flats)
+            if wanted is None or not full or len(entries) >= wanted:
+                break
+            count *= 2  # many of one microsecond stand before the place where the last page ended
+        return sorted(entries, reverse=True) if wanted is None else heapq.nlargest(wanted, entries)
 
     async def page(
         self,
@@ -359,81 +279,101 @@ class RedisSessionStore(SessionStore):
     ) -> Page:
         after = read_cursor(cursor)
         index = f"u:{user_id}" if user_id is not None else "e" if escalated else "a"
-        rows: list[tuple[SessionData, float]] = []
+        rows: list[Row] = []
         while True:
             batch = await self._batch(index, after, limit + 1)
-            found = await self._rows([session_id for session_id, _ in batch])
-            for session_id, score in batch:
-                row = found.get(session_id)
-                if row is None or (escalated is not None and row[0].escalated != escalated):
-                    after = (score, session_id)
-                    continue
-                if len(rows) == limit and after is not None:
-                    return rows, write_cursor(after)
-                rows.append(row)
-                after = (score, session_id)
+            found = await self._rows([session_id for _, session_id in batch])
+            await self._mend(index, [entry[1] for entry, row in zip(batch, found, strict=True) if row is None])
+            for entry, row in zip(batch, found, strict=True):
+                if row is not None and escalated in (None, row[0].escalated):
+                    if len(rows) == limit:
+                        return rows, write_cursor(after)
+                    rows.append(row)
+                after = entry
             if len(batch) <= limit:
                 return rows, None
 
     async def count_active(self) -> int:
-        counts = await asyncio.gather(*(self._run(bucket, "living", root) for bucket, root in enumerate(self._roots)))
-        return sum(counts)
+        return sum(await self._scripts.run_everywhere("living"))
 
     async def activity(self, minutes: int = 60) -> list[tuple[datetime, int, int]]:
-        line = await self._line(0)
-        await line.read(pack(("PING",)))
-        now = line.server_now // 60_000_000
-        created: dict[int, int] = {}
-        ended: dict[int, int] = {}
-        for hour in range((now - minutes + 1) // 60, now // 60 + 1):
-            for flat in await self._everywhere("HGETALL", index=f"m:{hour}"):
+        _, now = await self._scripts.read(0, "PING")
+        last = now // 60_000_000
+        counts: dict[str, int] = {}
+        for hour in range((last - minutes + 1) // 60, last // 60 + 1):
+            for flat in await self._scripts.everywhere(f"m:{hour}", "HGETALL"):
                 for name, count in pairs(flat):
-                    counts = created if name[0] == "c" else ended
-                    minute = int(name[1:])
-                    counts[minute] = counts.get(minute, 0) + int(count)
+                    counts[name] = counts.get(name, 0) + int(count)
         return [
-            (from_microseconds(minute * 60_000_000), created.get(minute, 0), ended.get(minute, 0))
-            for minute in range(now - minutes + 1, now + 1)
+            (from_microseconds(minute * 60_000_000), counts.get(f"c{minute}", 0), counts.get(f"e{minute}", 0))
+            for minute in range(last - minutes + 1, last + 1)
         ]
 
     # ---- the store ------------------------------------------------------------------------------------
 
     async def get_stats(self) -> dict[str, Any]:
-        line = await self._line(0)
-        text: str = await line.send(pack(("INFO", "everything")))
+        text, _ = await self._scripts.read(0, "INFO", "everything")
         info = dict(row.split(":", 1) for row in text.splitlines() if ":" in row)
         return {
             "store_type": "redis",
             "active_sessions": await self.count_active(),
-            "redis_version": info.get("valkey_version") or info.get("redis_version", ""),
-            "connected_clients": int(info.get("connected_clients", 0)),
-            "used_memory_human": info.get("used_memory_human", ""),
-            "total_commands_processed": int(info.get("total_commands_processed", 0)),
+            "redis_version": info.get("valkey_version") or info["redis_version"],
+            "connected_clients": int(info["connected_clients"]),
+            "used_memory_human": info["used_memory_human"],
+            "total_commands_processed": int(info["total_commands_processed"]),
         }
 
     async def ping(self) -> bool:
         try:
-            line = await self._line(0)
-            return bool(await line.send(pack(("PING",))) == "PONG")
+            reply, _ = await self._scripts.read(0, "PING")
         except StoreUnavailable:
             return False
+        return bool(reply == "PONG")
 
     async def close(self) -> None:
-        await self._client().close()
+        await self._scripts.client().close()
+
+    async def audit(self) -> int:
+        mended = 0
+        for index in ("x", "a", "e"):
+            for bucket in range(BUCKETS):
+                mended += await self._audit(bucket, index)
+        return mended
+
+    async def _audit(self, bucket: int, index: str) -> int:
+        mended, cursor = 0, "0"
+        while True:
+            root = self._scripts.roots[bucket]
+            (cursor, flat), _ = await self._scripts.read(bucket, "ZSCAN", root + index, cursor, "COUNT", str(AUDITED))
+            mended += await self._mend(index, flat[::2])
+            if cursor == "0":
+                return mended
+
+    async def _mend(self, index: str, session_ids: list[str]) -> int:
+        by_bucket: dict[int, list[str]] = {}
+        for session_id in session_ids:
+            by_bucket.setdefault(bucket_of(session_id), []).append(session_id)
+        mended = 0
+        for bucket, ids in by_bucket.items():
+            mended += await self._scripts.run(bucket, "mend", self._scripts.roots[bucket], index, self._grace, *ids)
+        if mended:
+            self.mended += mended
+            logger.warning("session_store.mended index=%s entries=%d", index[:1], mended)
+        return mended
 
     async def _end(self, session_id: str, reason: str, actor: str | None) -> Ending | None:
-        bucket, root, key = self._place(session_id)
         cause = orjson.dumps([reason, actor]).decode()
         try:
-            claim = await self._run(bucket, "finish", root, key, cause, CLAIM)
+            claim = await self._run("finish", session_id, cause, CLAIM)
         except StoreUnavailable:
             return None
         return None if claim is None else Ending(session_id, reason, actor, claim)
 
     async def _claim(self) -> tuple[int, list[Ending]]:
         newly, endings = 0, []
-        for bucket, root in enumerate(self._roots):
-            expired, mended, *claims = await self._run(bucket, "claim", root, CLAIMS, CLAIM)
+        # Bucket by bucket: a pipeline of all would keep the server from everybody else for milliseconds.
+        for bucket, root in enumerate(self._scripts.roots):
+            expired, mended, *claims = await self._scripts.run(bucket, "claim", root, CLAIMS, CLAIM)
             newly += expired
             self.mended += mended
             endings += [ending_of(claim) for claim in claims]
@@ -442,11 +382,13 @@ class RedisSessionStore(SessionStore):
     async def _confirm(self, endings: list[Ending]) -> None:
         """Away: they are told again when their claims run out."""
         try:
-            for ending in endings:
-                bucket, root, _ = self._place(ending.session_id)
-                await (await self._line(bucket)).send(pack(("ZREM", root + "c", ending.claim)))
+            await asyncio.gather(*map(self._confirm_one, endings))
         except StoreUnavailable:
             logger.warning("session_store.unconfirmed ends=%d", len(endings))
+
+    async def _confirm_one(self, ending: Ending) -> None:
+        bucket = bucket_of(ending.session_id)
+        await self._scripts.read(bucket, "ZREM", self._scripts.roots[bucket] + "c", ending.claim)
 
 
 def pairs(flat: list[str]) -> Iterable[tuple[str, str]]:
@@ -459,6 +401,10 @@ def paired(flat: list[str]) -> Fields:
     return dict(zip(each, each, strict=True))
 
 
+def decoded(session_id: str, flat: list[str] | None) -> SessionData | None:
+    return None if flat is None else decode(session_id, paired(flat))
+
+
 def living(flat: list[str], now: int) -> Fields | None:
     if not flat:
         return None
@@ -466,20 +412,19 @@ def living(flat: list[str], now: int) -> Fields | None:
     return fields if int(fields.get("expires", 0)) > now else None
 
 
-def update_arguments(
-    texts: dict[str, str | None], added: dict[str, int | float], expected: dict[str, str]
-) -> list[str]:
+def update_arguments(texts: Mapping[str, str | None], added: Mapping[str, float], old: Fields) -> list[str]:
     """The four lists of update.lua, each after its length."""
     written = [text for name, value in texts.items() if value is not None for text in (name, value)]
     removed = [name for name, value in texts.items() if value is None]
-    # A float goes as its text, which sends update.lua back here with "slow".
-    sums = [text for name, delta in added.items() for text in (name, repr(delta))]
-    standing = [text for pair in expected.items() for text in pair]
+    sums = [text for name, delta in added.items() for text in (name, str(delta))]
+    standing = [text for pair in old.items() for text in pair]
     return [text for part in (written, removed, sums, standing) for text in (str(len(part)), *part)]
 
 
-def too_large(size: int) -> ValueError:
-    return ValueError(f"The session would have {size} bytes: at most {MAX_BYTES} are kept.")
+def check_answer(answer: Any) -> None:
+    """ValueError when a script says {"size", bytes}."""
+    if answer[0] == "size":
+        raise ValueError(f"The session would have {answer[1]} bytes: at most {MAX_BYTES} are kept.")
 
 
 def ending_of(claim: str) -> Ending:
@@ -489,11 +434,11 @@ def ending_of(claim: str) -> Ending:
     return Ending(session_id, reason, actor, claim)
 
 
-def write_cursor(after: tuple[float, str]) -> str:
-    return urlsafe_b64encode(orjson.dumps([int(after[0]), after[1]])).decode().rstrip("=")
+def write_cursor(after: Place | None) -> str | None:
+    return None if after is None else urlsafe_b64encode(orjson.dumps([int(after[0]), after[1]])).decode().rstrip("=")
 
 
-def read_cursor(cursor: str | None) -> tuple[float, str] | None:
+def read_cursor(cursor: str | None) -> Place | None:
     if cursor is None:
         return None
     try:

@@ -1,7 +1,7 @@
 -- Write a session whole.
 -- ARGV[1] "set", or "create" to leave a living one alone; ARGV[2] its TTL, ARGV[3] the grace for which the hash
 -- outlives it, both in microseconds; ARGV[4…] name, text, name, text.
--- Returns nil when it was written with nothing to tell, or the living session's name, text, name, text.
+-- Returns nil for "set", and for "create" the session that lives now, as name, text, name, text …
 local OWN = {user_id = true, thread_id = true, request_id = true, message_count = true, escalated = true,
              created_at = true}
 local living = lives()
@@ -28,4 +28,5 @@ redis.call('PEXPIREAT', key, until_ms)
 redis.call('ZADD', root .. 'x', whole(expires), id)
 local own = redis.call('HMGET', key, 'user_id', 'escalated')
 place(id, own[1], own[2], stamp, until_ms)
+if ARGV[1] == 'create' then return redis.call('HGETALL', key) end
 return nil

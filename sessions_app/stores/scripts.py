@@ -1,0 +1,110 @@
+"""The store's scripts on their server: sent, loaded again when the server has forgotten them, sent on when a slot moved."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from functools import cache
+from hashlib import sha1
+from pathlib import Path
+from typing import Any
+
+from sessions_app.servers import Server
+from sessions_app.stores.coalescing import Client, Line, Refused, breaker_for, client_for, pack
+
+logger = logging.getLogger(__name__)
+
+LUA = Path(__file__).parent / "lua"
+OF_SESSION = ("save", "message", "increment", "update", "touch", "finish")
+OF_BUCKET = ("claim", "living", "mend")
+# A command that gets one of these was not run: it may be sent again.
+NOT_RUN = ("NOSCRIPT", "MOVED", "ASK", "TRYAGAIN")
+TRIES = 4
+
+
+class Script:
+    def __init__(self, name: str) -> None:
+        self.source = (LUA / "common.lua").read_text() + (LUA / f"{name}.lua").read_text()
+        self.sha = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+        self.keys = "2" if name in OF_SESSION else "1"
+
+
+@cache
+def load() -> dict[str, Script]:
+    scripts = {name: Script(name) for name in OF_SESSION + OF_BUCKET}
+    logger.info("Loaded Lua scripts: %s", ", ".join(scripts))
+    return scripts
+
+
+class Scripts:
+    def __init__(self, server: Server, roots: Sequence[str]) -> None:
+        self.server = server
+        self.roots = roots
+        self.breaker = breaker_for(server)
+        self._scripts = load()
+        self._greeting = [("SCRIPT", "LOAD", script.source) for script in self._scripts.values()]
+        self._here: tuple[asyncio.AbstractEventLoop | None, Client | None] = (None, None)
+
+    def client(self) -> Client:
+        loop = asyncio.get_running_loop()
+        here, client = self._here
+        if here is not loop or client is None:
+            client = client_for(self.server, self._greeting)
+            self._here = (loop, client)
+        return client
+
+    async def line(self, bucket: int) -> Line:
+        client = self.client()
+        root = self.roots[bucket]
+        return client.line(root) or await client.connected(root)
+
+    async def run(self, bucket: int, name: str, *texts: str) -> Any:
+        """`texts`: the root, the session's key if the script is of a session, arguments."""
+        script = self._scripts[name]
+        line = await self.line(bucket)
+        try:
+            reply = await line.send(pack(("EVALSHA", script.sha, script.keys, *texts)))
+        except Refused as refused:
+            reply = await self._again(bucket, refused, pack(("EVAL", script.source, script.keys, *texts)))
+        if self.breaker.refusing:
+            self.breaker.accepted()
+        return reply
+
+    async def read(self, bucket: int, *command: str) -> tuple[Any, int]:
+        """(the reply, the server's time in microseconds, which is not before the call)."""
+        line = await self.line(bucket)
+        try:
+            return await line.read(pack(command)), line.server_now
+        except Refused as refused:
+            reply = await self._again(bucket, refused, pack(command))
+            return reply, (await self.line(bucket)).server_now
+
+    async def _again(self, bucket: int, refused: Refused, packed: bytes) -> Any:
+        for attempt in range(TRIES):
+            if refused.code not in NOT_RUN:
+                raise refused
+            if refused.code != "NOSCRIPT":
+                await asyncio.sleep(0.02 * attempt)
+                await self.client().moved()
+            try:
+                return await (await self.line(bucket)).read(packed)
+            except Refused as next_refused:
+                refused = next_refused
+        raise refused
+
+    async def everywhere(self, index: str, command: str, *arguments: str) -> list[Any]:
+        """The replies of all buckets to a command on one of their indexes, in one round trip."""
+        return list(
+            await asyncio.gather(
+                *(self._reply(bucket, command, root + index, *arguments) for bucket, root in enumerate(self.roots))
+            )
+        )
+
+    async def _reply(self, bucket: int, *command: str) -> Any:
+        reply, _ = await self.read(bucket, *command)
+        return reply
+
+    async def run_everywhere(self, name: str, *arguments: str) -> list[Any]:
+        """The answers of all buckets to a script of theirs, in one round trip."""
+        return list(
+            await asyncio.gather(*(self.run(bucket, name, root, *arguments) for bucket, root in enumerate(self.roots)))
+        )

@@ -2,7 +2,6 @@
 
 import os
 import warnings
-from importlib.util import find_spec
 from typing import Any
 
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -12,16 +11,11 @@ from django.urls import re_path
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "supportdesk.settings")
 http = get_asgi_application()  # sets Django up: what follows imports models
 
+from agent_app.routing import websocket_urlpatterns  # noqa: E402
 from supportdesk.lifespan import lifespan  # noqa: E402
 
 # WhiteNoise gives each static file as a plain iterator, which Django reads in a thread: nothing of ours to change.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
-
-sockets: list[Any] = []
-if find_spec("agent_app.routing"):
-    from agent_app.routing import websocket_urlpatterns
-
-    sockets += websocket_urlpatterns
 
 
 async def no_such_socket(scope: Any, receive: Any, send: Any) -> None:
@@ -30,10 +24,13 @@ async def no_such_socket(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "websocket.close", "code": 4404})
 
 
+# Channels routes to ASGI applications, the stubs know views alone.
+unknown = re_path("", no_such_socket)  # type: ignore[arg-type]
+
 application = ProtocolTypeRouter(
     {
         "http": http,
-        "websocket": URLRouter([*sockets, re_path("", no_such_socket)]),
+        "websocket": URLRouter([*websocket_urlpatterns, unknown]),
         "lifespan": lifespan,
     }
 )

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from importlib.util import find_spec
 from typing import Any, cast
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
@@ -15,6 +14,8 @@ from django.utils.crypto import constant_time_compare
 from django.utils.decorators import sync_and_async_middleware
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
+from agent_app import chat
+from sessions_app.stores import get_store
 from supportdesk.lifespan import process
 
 PROBE_SECONDS = 2  # for each part, so that an answer comes before a load balancer's own deadline
@@ -60,11 +61,11 @@ def may_read_metrics(request: HttpRequest) -> bool:
 
 async def states() -> dict[str, dict[str, Any]]:
     """Each part's name with its state (ok, degraded or down) and what numbers it gives."""
-    parts: dict[str, dict[str, Any]] = {"database": await database(), "session_store": await session_store()}
-    if find_spec("agent_app.chat"):
-        from agent_app import chat
-
-        parts |= chat.engine.status()
+    parts: dict[str, dict[str, Any]] = {
+        "database": await database(),
+        "session_store": await session_store(),
+        **chat.engine.status(),
+    }
     if process.draining:
         parts["draining"] = {"state": "down"}
     return parts
@@ -90,8 +91,6 @@ def ask_database() -> None:
 
 async def session_store() -> dict[str, Any]:
     """Never down: chat goes on from the database while the store is away."""
-    from sessions_app.stores import get_store
-
     try:
         there = await asyncio.wait_for(get_store().ping(), PROBE_SECONDS)
     except TimeoutError:
@@ -116,6 +115,6 @@ def probes(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest]
 
     def answer(request: HttpRequest) -> HttpResponseBase:
         probe = PROBES.get(request.path)
-        return async_to_sync(probe)(request) if probe else cast(HttpResponseBase, get_response(request))  # type: ignore[arg-type]
+        return async_to_sync(probe)(request) if probe else cast(HttpResponseBase, get_response(request))
 
     return answer_async if iscoroutinefunction(get_response) else answer

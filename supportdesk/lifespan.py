@@ -3,10 +3,13 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.util import find_spec
 from typing import Any, Protocol
 
 from django.conf import settings
+
+from agent_app import chat
+from sessions_app.stores import get_store
+from sessions_app.sweeper import Sweeper
 
 logger = logging.getLogger(__name__)
 
@@ -33,25 +36,13 @@ class Process:
             yield
 
     def parts(self) -> list[Part]:
-        parts: list[Part] = []
-        if find_spec("agent_app.chat"):
-            from agent_app import chat
-
-            parts.append(chat.engine)
-        if find_spec("sessions_app.sweeper"):
-            from sessions_app.stores import get_store
-            from sessions_app.sweeper import Sweeper
-
-            parts.append(Sweeper(get_store(), settings.SESSION_CLEANUP_INTERVAL))
-        return parts
+        """In the order of starting: the sweeper's signals need the chat."""
+        return [chat.engine, Sweeper(get_store(), settings.SESSION_CLEANUP_INTERVAL)]
 
     async def drain(self, seconds: float) -> None:
         """Tells every socket to come back elsewhere and gives running turns `seconds` to finish."""
         self.draining = True
-        if find_spec("agent_app.chat"):
-            from agent_app import chat
-
-            await chat.engine.drain(seconds)
+        await chat.engine.drain(seconds)
 
 
 process = Process()

@@ -325,5 +325,7 @@ LOGGING = {
         "uvicorn.access": {"level": "WARNING"},
         # It writes a line with the address of every socket that opens.
         "uvicorn.error": {"level": "WARNING"},
+        # It writes the whole address of every call, and a tool's addresses name customers.
+        "httpx": {"level": "WARNING"},
     },
 }

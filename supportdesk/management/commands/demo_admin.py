@@ -17,5 +17,5 @@ class Command(BaseCommand):
             raise CommandError("demo_admin has a known password and needs DEBUG: use manage.py createsuperuser.")
         users = get_user_model()._default_manager
         if not users.filter(username=NAME).exists():
-            users.create_superuser(username=NAME, email="", password=PASSWORD)  # type: ignore[attr-defined]
+            users.create_superuser(username=NAME, email="", password=PASSWORD)
         self.stdout.write(f"Staff: /admin/ and /desk/, user {NAME}, password {PASSWORD} (demo account, DEBUG only)")

@@ -1,0 +1,49 @@
+#!/bin/sh
+# Clones the checkout's last commit into an empty folder, runs `make run` there as on a machine with only Python,
+# and prints how long /healthz took, at the first start and at the second.   PYTHON=python3.11 tests/fresh_clone.sh
+set -eu
+checkout=$(cd "$(dirname "$0")/.." && pwd)
+folder=$(mktemp -d)
+unset DEBUG SECRET_KEY ALLOWED_HOSTS DATABASE_URL USE_SHARED_CONTEXT REDIS_URL HOST VENV VIRTUAL_ENV MAKEFLAGS MAKELEVEL
+PORT=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+export PORT
+group=
+finish() {
+    [ -z "$group" ] || kill -KILL -- "-$group" 2>/dev/null || true
+    rm -rf "$folder"
+}
+trap finish EXIT
+
+answers() { curl -fs --noproxy '*' -o /dev/null "http://127.0.0.1:$PORT$1"; }
+
+# start NAME SECONDS: until /healthz answers, at most that long; prints the time it took.
+start() {
+    began=$(date +%s%N)
+    setsid make run ${PYTHON:+PYTHON="$PYTHON"} >"$folder/log" 2>&1 &
+    group=$!
+    until answers /healthz; do
+        elapsed=$(( ($(date +%s%N) - began) / 1000000 ))
+        if ! kill -0 "$group" 2>/dev/null || [ "$elapsed" -gt "$(($2 * 1000))" ]; then
+            cat "$folder/log" >&2
+            echo "$1: no answer after $elapsed ms" >&2
+            exit 1
+        fi
+        sleep 0.05
+    done
+    echo "$1: $(( ($(date +%s%N) - began) / 1000000 )) ms until /healthz"
+}
+
+stop() {
+    kill -TERM -- "-$group"
+    wait "$group" || true
+    group=
+}
+
+git clone --quiet "$checkout" "$folder/desk"
+cd "$folder/desk"
+start "first start" 600
+answers /readyz && answers / && answers /api/schema/ || { cat "$folder/log" >&2; exit 1; }
+stop
+start "second start" 5
+cat "$folder/log"
+stop

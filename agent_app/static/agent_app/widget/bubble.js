@@ -1,0 +1,69 @@
+// One row of the thread: a message of the log, or one that waits to be sent.
+import { element, icon, PATHS } from "./element.js";
+import { citationLink, rendered } from "./markdown.js";
+import { strings } from "./strings.js";
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
+
+export function sender({ role, author }) {
+  if (role === "customer") return strings.you;
+  return author || (role === "staff" ? strings.team : strings.assistant);
+}
+
+/** A customer's own text is shown as typed: nobody expects their asterisks to vanish. */
+function body(message) {
+  if (message.role === "customer") return element("div", { class: "text plain", dir: "auto" }, message.text);
+  return element("div", { class: "text", dir: "auto" }, rendered(message.text, message.citations));
+}
+
+function sources(citations) {
+  if (!citations.length) return null;
+  const items = citations.map((citation) =>
+    element("li", {}, citationLink(citation, icon(PATHS.page), element("span", {}, `${citation.n}. ${citation.title}`))),
+  );
+  return element("ul", { class: "sources", "aria-label": strings.sources }, ...items);
+}
+
+export function messageRow(message, act) {
+  const foot = element("p", { class: "foot" });
+  const node = element(
+    "div",
+    { class: `row ${message.role}`, "data-seq": message.seq },
+    element("span", { class: "unseen" }, strings.said(sender(message))),
+    element("div", { class: "bubble" }, body(message), sources(message.citations)),
+    foot,
+  );
+  const choices = choiceButtons(message, act);
+  if (choices) node.insertBefore(choices, foot);
+  return { node, foot, choices, at: new Date(message.created_at), stopped: message.stopped };
+}
+
+function choiceButtons(message, act) {
+  const offered = message.choices ?? (message.confirm ? [{ id: message.confirm.id, label: strings.confirm }] : []);
+  if (!offered.length) return null;
+  const buttons = offered.map((choice) =>
+    element("button", { type: "button", class: "choice", onclick: () => act.choose(choice) }, choice.label),
+  );
+  return element("div", { class: "choices", role: "group", "aria-label": strings.choose }, ...buttons);
+}
+
+export function pendingRow(entry, act) {
+  const foot = element("p", { class: "foot" });
+  const message = { role: "customer", text: entry.text };
+  const again = element("button", { type: "button", class: "link", onclick: () => act.retry(entry) }, strings.retry);
+  const away = element("button", { type: "button", class: "link", onclick: () => act.discard(entry) }, strings.discard);
+  const failed = element("p", { class: "failed", role: "alert", hidden: true }, element("span"), " ", again, " ", away);
+  const node = element(
+    "div",
+    { class: "row customer pending" },
+    element("span", { class: "unseen" }, strings.said(strings.you)),
+    element("div", { class: "bubble" }, body(message)),
+    foot,
+    failed,
+  );
+  return { node, foot, failed, at: new Date(entry.at) };
+}
+
+export function time(at) {
+  return clock.format(at);
+}

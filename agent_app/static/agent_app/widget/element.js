@@ -1,0 +1,33 @@
+// element("p", { class: "note" }, "text", child): an element with attributes, listeners (on…) and children.
+const SVG = "http://www.w3.org/2000/svg";
+
+export function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+    else if (value !== null && value !== undefined && value !== false) made.setAttribute(key, value === true ? "" : value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+/** A line drawing of 24 × 24, hidden from assistive technology. */
+export function icon(path) {
+  const drawing = document.createElementNS(SVG, "svg");
+  drawing.setAttribute("viewBox", "0 0 24 24");
+  drawing.setAttribute("aria-hidden", "true");
+  const line = document.createElementNS(SVG, "path");
+  line.setAttribute("d", path);
+  drawing.append(line);
+  return drawing;
+}
+
+export const PATHS = {
+  close: "m6 6 12 12M18 6 6 18",
+  send: "M12 19V5m-6 6 6-6 6 6",
+  person: "M12 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8Zm-7 8c.6-3.600 3.400-5.500 7-5.500s6.400 1.900 7 5.500",
+  stop: "M8 8h8v8H8z",
+  assistant: "M5 6h14v10h-7l-4 3.500V16H5z M9 11h.01M12 11h.01M15 11h.01",
+  down: "m6 9 6 6 6-6",
+  page: "M7 4h7l4 4v12H7z M14 4v4h4",
+};

@@ -1,0 +1,60 @@
+// Which chat this browser has: id and token, kept for reloads and shared by all tabs.
+import { Refused, Unreachable, call } from "./api.js";
+import { Backoff, pause } from "./backoff.js";
+import { forget, onOtherTab, recall, remember } from "./memory.js";
+
+const KEY = "supportdesk.session";
+
+export class Sessions {
+  constructor(api) {
+    this.api = api;
+    this.identity = {};
+  }
+
+  /** `{session_id, token}` or null. */
+  get current() {
+    return JSON.parse(recall(KEY));
+  }
+
+  forget() {
+    forget(KEY);
+  }
+
+  /** The chat there is, or a new one. Tries until the desk can be reached; Refused when it says no. */
+  async begin() {
+    // Two tabs that both send their first message shall not open two chats. Locks exist on https and localhost.
+    const beginning = () => (navigator.locks ? navigator.locks.request(KEY, () => this.#begin()) : this.#begin());
+    this.beginning ??= beginning().finally(() => (this.beginning = null));
+    return this.beginning;
+  }
+
+  async #begin() {
+    if (this.current) return this.current;
+    const backoff = new Backoff();
+    for (;;) {
+      try {
+        const { session_id, token } = await call("POST", this.api, { body: this.identity });
+        remember(KEY, JSON.stringify({ session_id, token }));
+        return { session_id, token };
+      } catch (error) {
+        if (!(error instanceof Unreachable || (error instanceof Refused && error.passes))) throw error;
+        await pause(Math.max((error.retryAfter ?? 0) * 1000, backoff.next()));
+      }
+    }
+  }
+
+  /** Pages of the history after `seq`, up to `upto`. */
+  async *history(session, after, upto) {
+    while (after < upto) {
+      const url = `${this.api}${session.session_id}/messages/?after=${after}&limit=50`;
+      const { results, has_more } = await call("GET", url, { token: session.token });
+      yield results;
+      if (!results.length || !has_more) return;
+      after = results.at(-1).seq;
+    }
+  }
+
+  onOtherTab(heard) {
+    onOtherTab(KEY, (value) => heard(JSON.parse(value)));
+  }
+}

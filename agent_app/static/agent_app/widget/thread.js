@@ -1,0 +1,154 @@
+// The log on the screen: rows by key, in order, grouped by sender, with a line between days.
+import { messageRow, pendingRow, sender, time } from "./bubble.js";
+import { element, icon, PATHS } from "./element.js";
+import { rendered } from "./markdown.js";
+import { strings } from "./strings.js";
+
+const GROUP_MS = 5 * 60_000;
+const NEAR_PX = 80; // this close to the end the thread follows what is new
+const dayName = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
+
+function day(at) {
+  const today = new Date();
+  const yesterday = new Date(today.getFullYear(), today.getMonth(), today.getDate() - 1);
+  if (at.toDateString() === today.toDateString()) return strings.today;
+  return at.toDateString() === yesterday.toDateString() ? strings.yesterday : dayName.format(at);
+}
+
+export class Thread {
+  #rows = new Map();
+  #following = true;
+
+  constructor(chat) {
+    this.chat = chat;
+    // Finished messages alone stand in the log, so that only they are read out, once each and when they are whole.
+    this.log = element("div", { role: "log", "aria-live": "polite", "aria-relevant": "additions", "aria-busy": "true" });
+    this.pending = element("div", { class: "rows" });
+    this.writing = element("div", { class: "row agent writing", hidden: true });
+    this.node = element("div", { class: "thread", tabindex: "0" }, this.log, this.pending, this.writing);
+    this.jump = element("button", { type: "button", class: "jump", hidden: true }, icon(PATHS.down), strings.newMessages);
+    this.jump.addEventListener("click", () => this.follow());
+    this.node.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    new ResizeObserver(() => this.#following && this.#toEnd()).observe(this.node);
+  }
+
+  render() {
+    const { chat } = this;
+    this.log.setAttribute("aria-busy", String(!chat.caughtUp && chat.link !== "idle"));
+    this.#place(this.log, chat.messages.map((message) => this.#message(message)));
+    this.#place(this.pending, this.#waiting().map((entry) => this.#entry(entry)));
+    this.#forgetOthers();
+    this.#group();
+    this.#write();
+    if (this.#following) this.#toEnd();
+    else if (chat.messages.length > this.seen) this.jump.hidden = false;
+  }
+
+  follow() {
+    this.#following = true;
+    this.#toEnd();
+  }
+
+  /** Entries whose message has come are shown by the log already. */
+  #waiting() {
+    return this.chat.entries.filter((entry) => entry.kind !== "escalate");
+  }
+
+  #message(message) {
+    const key = `m${message.id}`;
+    const row = this.#rows.get(key) ?? { ...messageRow(message, this.chat), key, who: `${message.role} ${sender(message)}` };
+    this.#rows.set(key, row);
+    if (row.choices) row.choices.hidden = this.chat.ended || message !== this.chat.messages.at(-1);
+    return row;
+  }
+
+  #entry(entry) {
+    const key = `c${entry.client_id}`;
+    const row = this.#rows.get(key) ?? { ...pendingRow(entry, this.chat), key, who: `customer ${strings.you}` };
+    this.#rows.set(key, row);
+    row.failed.hidden = !entry.failed;
+    row.failed.firstChild.textContent = entry.failed ? `${strings.failed} ${entry.failed}` : "";
+    row.state = this.chat.link === "open" ? strings.sending : strings.queued;
+    row.node.classList.toggle("refused", Boolean(entry.failed));
+    return row;
+  }
+
+  /** Only what is out of place moves: a node that is put in again would be read out again. */
+  #place(parent, rows) {
+    this.placed = parent === this.log ? rows : [...this.placed, ...rows];
+    let next = parent.firstChild;
+    for (const { node } of rows) {
+      if (node === next) next = nextRow(next);
+      else parent.insertBefore(node, next);
+    }
+  }
+
+  #forgetOthers() {
+    const placed = new Set(this.placed.map((row) => row.key));
+    for (const [key, row] of this.#rows) {
+      if (placed.has(key)) continue;
+      row.node.remove();
+      row.day?.remove();
+      this.#rows.delete(key);
+    }
+  }
+
+  #group() {
+    this.placed.forEach((row, index) => {
+      const before = this.placed[index - 1];
+      const after = this.placed[index + 1];
+      row.node.classList.toggle("first", !together(before, row));
+      row.node.classList.toggle("last", !together(row, after));
+      this.#separate(row, before);
+      const text = row.state ?? (row.stopped ? `${strings.stopped} · ${time(row.at)}` : time(row.at));
+      if (row.foot.textContent !== text) row.foot.textContent = text;
+    });
+  }
+
+  #separate(row, before) {
+    const needed = !before || before.at.toDateString() !== row.at.toDateString();
+    if (needed && !row.day) row.day = element("p", { class: "day" }, day(row.at));
+    if (needed && row.node.previousSibling !== row.day) row.node.before(row.day);
+    if (!needed) row.day?.remove();
+  }
+
+  /** The answer while it is written, or the dots before its first word. */
+  #write() {
+    const { turn, typing } = this.chat;
+    this.writing.hidden = !turn && !typing;
+    if (this.writing.hidden) return this.writing.replaceChildren();
+    if (turn?.text) return this.writing.replaceChildren(element("div", { class: "bubble" }, streamed(turn.text)));
+    const label = turn?.tool ? (strings.tools[turn.tool] ?? strings.tools.other) : strings.thinking;
+    if (this.writing.dataset.label === label && this.writing.querySelector(".dots")) return undefined;
+    this.writing.dataset.label = label;
+    const chip = turn?.tool ? element("span", { class: "chip" }, label) : null;
+    return this.writing.replaceChildren(element("div", { class: "bubble dots" }, element("i"), element("i"), element("i")), chip ?? "");
+  }
+
+  #scrolled() {
+    this.#following = this.node.scrollHeight - this.node.scrollTop - this.node.clientHeight < NEAR_PX;
+    if (!this.#following) return;
+    this.seen = this.chat.messages.length;
+    this.jump.hidden = true;
+  }
+
+  #toEnd() {
+    this.node.scrollTop = this.node.scrollHeight;
+    this.seen = this.chat.messages.length;
+    this.jump.hidden = true;
+  }
+}
+
+function nextRow(node) {
+  let next = node.nextSibling;
+  while (next?.classList.contains("day")) next = next.nextSibling;
+  return next;
+}
+
+function together(one, other) {
+  return one && other && one.who === other.who && other.at - one.at < GROUP_MS;
+}
+
+function streamed(text) {
+  return element("div", { class: "text", dir: "auto" }, rendered(text));
+}

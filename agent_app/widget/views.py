@@ -1,0 +1,64 @@
+"""The customer's pages. The chat itself speaks to the API: nothing here knows a session."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from csp.decorators import csp_replace
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.cache import cache_control
+from django.views.decorators.clickjacking import xframe_options_exempt
+from django.views.decorators.http import etag, require_safe
+
+from agent_app.markdown import to_html
+from agent_app.models import Article
+from agent_app.widget import shop
+
+EMBED = Path(__file__).resolve().parents[1] / "static" / "agent_app" / "embed.js"
+
+
+def framing_sites(origins: Iterable[str], hosts: Iterable[str], debug: bool) -> list[str]:
+    """Who may frame the chat: as for its socket, the allowed origins, or without any this site's own hosts.
+
+    A host of "*" names nobody, and CSP knows no IPv6 addresses, so neither becomes a source.
+    """
+    if not (sites := list(origins)):
+        named = [*hosts, *(["localhost", "127.0.0.1"] if debug else [])]
+        sites = [f"{host.removeprefix('.')}:*" for host in named if host != "*" and not host.startswith("[")]
+        sites += [f"*{host}:*" for host in named if host.startswith(".")]
+    return ["'self'", *sites]
+
+
+@require_safe
+def demo_shop(request: HttpRequest) -> HttpResponse:
+    articles = Article.objects.published().filter(slug__in=shop.HELP)
+    context = {"products": shop.PRODUCTS, "questions": shop.QUESTIONS, "articles": articles}
+    return render(request, "agent_app/widget/shop.html", context)
+
+
+@require_safe
+@xframe_options_exempt
+@csp_replace({"frame-ancestors": framing_sites(settings.ALLOWED_ORIGINS, settings.ALLOWED_HOSTS, settings.DEBUG)})
+def chat(request: HttpRequest) -> HttpResponse:
+    """The page within the iframe. Who may frame it is said by CSP alone: X-Frame-Options cannot name a site."""
+    return render(request, "agent_app/widget/chat.html")
+
+
+def embed_version(request: HttpRequest) -> str:
+    return f'"{EMBED.stat().st_mtime_ns:x}"'
+
+
+@require_safe
+@cache_control(public=True, max_age=300)
+@etag(embed_version)
+def embed(request: HttpRequest) -> HttpResponse:
+    """A short life in caches: every site that embeds it names this address, without a version."""
+    return HttpResponse(EMBED.read_bytes(), content_type="text/javascript; charset=utf-8")
+
+
+@require_safe
+def article(request: HttpRequest, slug: str) -> HttpResponse:
+    found = get_object_or_404(Article.objects.published(), slug=slug)
+    context = {"article": found, "body": to_html(found.body)}
+    return render(request, "agent_app/widget/article.html", context)

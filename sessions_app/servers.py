@@ -1,13 +1,24 @@
-"""Where the session store's Redis or Valkey is, and how to reach it: by TCP, TLS or a unix socket."""
+"""Where the session store's Redis or Valkey is, and how to reach it.
+
+redis://[user:password@]host:port/db        rediss://…  (TLS; options as redis-py has them: ?ssl_ca_certs=…)
+unix://[user:password@]/path/to.sock?db=0
+redis+sentinel://[user:password@]host:port,host:port/service/db          rediss+sentinel://…
+redis+cluster://[user:password@]host:port,host:port                      rediss+cluster://…
+"""
 
 import asyncio
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+from redis.asyncio import Redis
 from redis.asyncio.connection import parse_url
+from redis.exceptions import RedisError
+
+Address = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +32,15 @@ class Server:
     username: str = ""
     password: str = ""
     tls: tuple[tuple[str, str], ...] | None = None
+    sentinels: tuple[Address, ...] = ()
+    service: str = ""  # the name by which the sentinels know the primary
+    cluster: tuple[Address, ...] = ()  # nodes that know the others
     connect_timeout: float = 1.0
     command_timeout: float = 2.0
 
     def __str__(self) -> str:
+        if self.sentinels:
+            return f"{self.service} of {len(self.sentinels)} sentinels"
         return self.path or f"{self.host}:{self.port}/{self.db}"
 
     @classmethod
@@ -32,31 +48,44 @@ class Server:
         """ImproperlyConfigured when `url` is none. `options` as django-redis has them."""
         options = options or {}
         try:
-            parts: dict[str, Any] = dict(parse_url(url))
-        except ValueError as error:
-            raise ImproperlyConfigured(f"REDIS_URL: {error}") from None
-        tls = None
-        if "connection_class" in parts and "path" not in parts:
-            tls = tuple(sorted((name, str(value)) for name, value in parts.items() if name.startswith("ssl_")))
+            parts = several(url) if "+" in urlsplit(url).scheme else single(url)
+        except (ValueError, IndexError) as error:
+            raise ImproperlyConfigured(f"REDIS_URL is not understood ({error}): write redis://host:port/db.") from None
         return cls(
-            host=parts.get("host", "localhost"),
-            port=parts.get("port", 6379),
-            path=parts.get("path", ""),
-            db=int(parts.get("db", 0)),
-            username=parts.get("username") or options.get("USERNAME") or "",
-            password=parts.get("password") or options.get("PASSWORD") or "",
-            tls=tls,
-            connect_timeout=float(options.get("SOCKET_CONNECT_TIMEOUT", 1.0)),
-            command_timeout=float(options.get("SOCKET_TIMEOUT", 2.0)),
+            username=parts.pop("username", None) or options.get("USERNAME") or "",
+            password=parts.pop("password", None) or options.get("PASSWORD") or "",
+            **parts,
+            connect_timeout=float(options.get("SOCKET_CONNECT_TIMEOUT") or 1.0),
+            command_timeout=float(options.get("SOCKET_TIMEOUT") or 2.0),
         )
+
+    def at(self, address: Address) -> "Server":
+        """A node of this cluster, or the primary of these sentinels."""
+        return replace(self, host=address[0], port=address[1], sentinels=(), service="", cluster=())
 
     async def open(self, protocol: Callable[[], asyncio.Protocol]) -> None:
         loop = asyncio.get_running_loop()
         if self.path:
             await loop.create_unix_connection(protocol, self.path)
-        else:
-            context = None if self.tls is None else tls_context(dict(self.tls))
-            await loop.create_connection(protocol, self.host, self.port, ssl=context)
+            return
+        host, port = await self.primary() if self.sentinels else (self.host, self.port)
+        context = None if self.tls is None else tls_context(dict(self.tls))
+        await loop.create_connection(protocol, host, port, ssl=context)
+
+    async def primary(self) -> Address:
+        """Whom the first sentinel that answers names. ConnectionError when none does."""
+        for host, port in self.sentinels:
+            sentinel = Redis(
+                host=host, port=port, socket_timeout=0.3, socket_connect_timeout=0.3, decode_responses=True
+            )
+            try:
+                found = await sentinel.sentinel_get_master_addr_by_name(self.service)
+                return str(found[0]), int(found[1])
+            except (RedisError, OSError, TypeError):  # TypeError: it does not know the service
+                continue
+            finally:
+                await sentinel.aclose()
+        raise ConnectionError(f"no sentinel knows the primary of {self.service!r}")
 
     def login(self) -> list[tuple[str, ...]]:
         """The commands with which a connection begins."""
@@ -66,6 +95,43 @@ class Server:
         if self.db:
             commands.append(("SELECT", str(self.db)))
         return commands
+
+
+def single(url: str) -> dict[str, Any]:
+    given: dict[str, Any] = dict(parse_url(url))
+    given["db"] = int(given.get("db", 0))
+    if urlsplit(url).scheme == "rediss":
+        given["tls"] = tls_options(given)
+    names = ("host", "port", "path", "db", "username", "password", "tls")
+    return {name: given[name] for name in names if given.get(name) is not None}
+
+
+def several(url: str) -> dict[str, Any]:
+    split = urlsplit(url)
+    scheme, kind = split.scheme.split("+")
+    login, _, hosts = split.netloc.rpartition("@")
+    username, _, password = login.partition(":")
+    addresses = tuple(address(host, 26379 if kind == "sentinel" else 6379) for host in hosts.split(","))
+    parts: dict[str, Any] = {"username": unquote(username), "password": unquote(password)}
+    if scheme == "rediss":
+        parts["tls"] = tls_options(dict(parse_qsl(split.query)))
+    if kind == "cluster":
+        return {**parts, "cluster": addresses, "host": addresses[0][0], "port": addresses[0][1]}
+    service, _, db = split.path.strip("/").partition("/")
+    if not service:
+        raise ValueError("the name of the sentinels' service is missing: …/service/db")
+    return {**parts, "sentinels": addresses, "service": service, "db": int(db or 0)}
+
+
+def address(text: str, port: int) -> Address:
+    split = urlsplit(f"//{text}")
+    if not split.hostname:
+        raise ValueError(f"{text!r} is no host")
+    return split.hostname, split.port or port
+
+
+def tls_options(given: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((name, str(value)) for name, value in given.items() if name.startswith("ssl_")))
 
 
 def tls_context(options: dict[str, str]) -> ssl.SSLContext:

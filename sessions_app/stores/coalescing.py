@@ -8,18 +8,19 @@ of the loop and of the parser is small.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from time import monotonic
 from typing import Any, cast
 
 import hiredis
+from redis.crc import key_slot
 
-from sessions_app.servers import Server
+from sessions_app.servers import Address, Server
 from sessions_app.stores.base import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-pack = hiredis.pack_command
+pack: Callable[[tuple[str, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
 MAX_WAITING = 10_000  # commands on one socket; who comes after that waits for room
 TICKS = 8  # in which the watchdog divides the command timeout
 
@@ -48,8 +49,9 @@ class Breaker:
     LIMIT = 3
     PROBE_SECONDS = 1.0
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, whole: Server) -> None:
         self.server = server
+        self.whole = whole  # the cluster of which it is a node, or itself
         self.failures = 0
         self.refusing: str | None = None  # the code with which the server refuses writes
         self._probe_at = 0.0
@@ -258,9 +260,9 @@ class Line(asyncio.Protocol):
 
 
 class Client:
-    """The way from one event loop to one server (or to a cluster: a line a node)."""
+    """The way from one event loop to one server."""
 
-    def __init__(self, server: Server, breaker: Breaker, greeting: list[tuple[str, ...]]) -> None:
+    def __init__(self, server: Server, breaker: Breaker, greeting: Sequence[tuple[str, ...]]) -> None:
         self.server = server
         self.breaker = breaker
         self.greeting = greeting
@@ -340,21 +342,99 @@ class Client:
             line.abort("closed")
 
 
-_clients: dict[asyncio.AbstractEventLoop, dict[Server, Client]] = {}
-_breakers: dict[Server, Breaker] = {}
+class ClusterClient:
+    """The way from one event loop to a cluster: a line to each node that has buckets of ours."""
+
+    def __init__(self, server: Server, greeting: Sequence[tuple[str, ...]]) -> None:
+        self.server = server
+        self.greeting = greeting
+        self._nodes: dict[Address, Client] = {}
+        self._slots: list[tuple[int, int, Address]] = []  # first, last, node
+        self._owners: dict[str, Client] = {}  # by root
+
+    def line(self, root: str) -> Line | None:
+        owner = self._owners.get(root)
+        return None if owner is None else owner.line(root)
+
+    async def connected(self, root: str) -> Line:
+        owner = self._owners.get(root)
+        if owner is None:
+            if not self._slots:
+                await self._learn()
+            owner = self._owners[root] = self._owner(root)
+        try:
+            return await owner.connected(root)
+        except StoreUnavailable:
+            await self.moved()  # a replica may have its slots soon
+            raise
+
+    def _owner(self, root: str) -> Client:
+        slot = key_slot(root.encode())
+        for first, last, node in self._slots:
+            if first <= slot <= last:
+                return self._node(node)
+        raise StoreUnavailable(f"No node of the cluster has the slot {slot}.")
+
+    def _node(self, address: Address) -> Client:
+        if address not in self._nodes:
+            node = self.server.at(address)
+            self._nodes[address] = Client(node, breaker_for(node, self.server), self.greeting)
+        return self._nodes[address]
+
+    async def _learn(self) -> None:
+        """Ask whoever answers which node has which slots."""
+        why = "no node of the cluster is known"
+        for address in (*self._nodes, *self.server.cluster):
+            try:
+                line = await self._node(address).connected("")
+                ranges = await line.send(pack(("CLUSTER", "SLOTS")))
+            except StoreUnavailable as error:
+                why = str(error)
+                continue
+            self._slots = [(first, last, (node[0] or address[0], node[1])) for first, last, node, *_ in ranges]
+            return self._forget_gone({node for *_, node in self._slots})
+        raise StoreUnavailable(why)
+
+    def _forget_gone(self, nodes: set[Address]) -> None:
+        for address in set(self._nodes) - nodes:
+            _breakers.pop(self._nodes.pop(address).server, None)
+
+    async def moved(self) -> None:
+        """What was learnt of the slots is no longer true."""
+        self._slots = []
+        self._owners = {}
+
+    async def close(self) -> None:
+        await self.moved()
+        for node in self._nodes.values():
+            await node.close()
 
 
-def breaker_for(server: Server) -> Breaker:
+AnyClient = Client | ClusterClient
+_clients: dict[asyncio.AbstractEventLoop, dict[Server, AnyClient]] = {}
+_breakers: dict[Server, Breaker] = {}  # of each node
+
+
+def breaker_for(node: Server, whole: Server) -> Breaker:
     """One for the process: what one loop learns of a server, the others need not find out."""
-    return _breakers.setdefault(server, Breaker(str(server)))
+    return _breakers.setdefault(node, Breaker(str(node), whole))
 
 
-def client_for(server: Server, greeting: list[tuple[str, ...]]) -> Client:
+def available(whole: Server) -> bool:
+    return all(breaker.available for breaker in list(_breakers.values()) if breaker.whole == whole)
+
+
+def client_for(server: Server, greeting: Sequence[tuple[str, ...]]) -> AnyClient:
     """The running loop's own. Django makes a cache object per task: connections must not hang on those."""
     clients = _clients.setdefault(asyncio.get_running_loop(), {})
     client = clients.get(server)
     if client is None:
         for loop in [loop for loop in _clients if loop.is_closed()]:  # closed without telling our hook
             del _clients[loop]
-        client = clients[server] = Client(server, breaker_for(server), greeting)
+        client = ClusterClient(server, greeting) if server.cluster else one_client(server, greeting)
+        clients[server] = client
     return client
+
+
+def one_client(server: Server, greeting: Sequence[tuple[str, ...]]) -> Client:
+    return Client(server, breaker_for(server, server), greeting)

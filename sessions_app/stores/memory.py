@@ -47,7 +47,7 @@ class InMemorySessionStore(SessionStore):
         cache = caches[alias]
         if not isinstance(cache, IndexedLocMemCache):
             raise ImproperlyConfigured(f"CACHES[{alias!r}] is no sessions_app.cache.IndexedLocMemCache.")
-        store = cls(cache.table.max_sessions, cache.default_timeout, sliding)
+        store = cls(cache.table.max_sessions, cache.default_timeout or 1800, sliding)
         store._table = cache.table
         return store
 

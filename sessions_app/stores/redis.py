@@ -70,11 +70,11 @@ class RedisSessionStore(SessionStore):
         client = getattr(cache, "client", None)
         if not isinstance(client, SessionsClient):
             raise ImproperlyConfigured(f"CACHES[{alias!r}] is no django-redis cache with SessionsClient.")
-        return cls(client.url, cache.key_prefix, cache.default_timeout, sliding, grace, client.options)
+        return cls(client.url, cache.key_prefix, cache.default_timeout or 1800, sliding, grace, client.options)
 
     @property
     def available(self) -> bool:
-        return self._scripts.breaker.available
+        return self._scripts.available
 
     def _place(self, session_id: str) -> tuple[int, str, str]:
         """(bucket, its root, the session's key)."""

@@ -1,4 +1,4 @@
-"""The store's scripts on their server: sent, loaded again when the server has forgotten them, sent on when a slot moved."""
+"""The store's scripts on their server: loaded again when it has forgotten them, sent on when a slot has moved."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sessions_app.servers import Server
-from sessions_app.stores.coalescing import Client, Line, Refused, breaker_for, client_for, pack
+from sessions_app.stores.coalescing import AnyClient, Line, Refused, available, client_for, pack
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +39,15 @@ class Scripts:
     def __init__(self, server: Server, roots: Sequence[str]) -> None:
         self.server = server
         self.roots = roots
-        self.breaker = breaker_for(server)
         self._scripts = load()
         self._greeting = [("SCRIPT", "LOAD", script.source) for script in self._scripts.values()]
-        self._here: tuple[asyncio.AbstractEventLoop | None, Client | None] = (None, None)
+        self._here: tuple[asyncio.AbstractEventLoop | None, AnyClient | None] = (None, None)
 
-    def client(self) -> Client:
+    @property
+    def available(self) -> bool:
+        return available(self.server)
+
+    def client(self) -> AnyClient:
         loop = asyncio.get_running_loop()
         here, client = self._here
         if here is not loop or client is None:
@@ -65,8 +68,8 @@ class Scripts:
             reply = await line.send(pack(("EVALSHA", script.sha, script.keys, *texts)))
         except Refused as refused:
             reply = await self._again(bucket, refused, pack(("EVAL", script.source, script.keys, *texts)))
-        if self.breaker.refusing:
-            self.breaker.accepted()
+        if line.breaker.refusing:
+            line.breaker.accepted()
         return reply
 
     async def read(self, bucket: int, *command: str) -> tuple[Any, int]:

@@ -1,0 +1,47 @@
+"""A running desk for each kind of session store, shared by the tests that speak to it from outside."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import ValkeyServer
+from tests.desk import Desk
+
+OPEN = {"CHAT_SESSION_RATE_LIMIT": "100000/min", "CHAT_DEBUG_METADATA": "true"}  # every test comes from one address
+
+
+def store_settings(kind: str, valkey: ValkeyServer, database: int) -> dict[str, str]:
+    if kind == "in_memory":
+        return OPEN
+    return {**OPEN, "USE_SHARED_CONTEXT": "true", "REDIS_URL": f"redis://127.0.0.1:{valkey.port}/{database}"}
+
+
+@pytest.fixture(scope="session", params=["in_memory", "redis"])
+def desk(
+    request: pytest.FixtureRequest, valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Desk]:
+    """A desk with the sample knowledge, as `make run` starts it."""
+    folder = tmp_path_factory.mktemp(f"desk_{request.param}")
+    running = prepared(Desk(folder, **store_settings(request.param, valkey, 7)))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def scripted_desk(valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """A desk whose agent answers one sentence after a moment, so that a test can act while it writes."""
+    running = prepared(
+        Desk(
+            tmp_path_factory.mktemp("scripted"),
+            AGENT_RESPONDER="agent_app.agent.scripted.ScriptedResponder",
+            AGENT_SCRIPTED_DELAY="0.4",
+            **store_settings("redis", valkey, 8),
+        )
+    )
+    yield running
+    running.stop()
+
+
+def prepared(running: Desk) -> Desk:
+    running.start("--prepare")
+    return running

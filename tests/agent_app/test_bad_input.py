@@ -1,0 +1,215 @@
+"""Bad input, door by door: each gets its documented code and a sentence, and nothing is stored."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.typing import Origin
+
+from tests.chat_client import Chat, Socket
+from tests.desk import Desk
+
+pytestmark = pytest.mark.integration
+
+LONG = "x" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "field"),
+    [
+        (b'{"text": ', 400, "bad_json", None),
+        (b"\xff\xfe", 400, "bad_json", None),
+        (b"[1, 2]", 400, "invalid", None),
+        (b"{}", 400, "invalid", "text"),
+        (b'{"text": 5}', 400, "invalid", "text"),
+        (b'{"text": null}', 400, "invalid", "text"),
+        (b'{"text": "  "}', 400, "invalid", "text"),
+        (b'{"text": "a\\u0000b"}', 400, "invalid", "text"),
+        (b'{"text": "\\ud800"}', 400, "invalid", "text"),
+        (json.dumps({"text": LONG}).encode(), 413, "too_large", "text"),
+        (b'{"text": "hi", "client_id": 7}', 400, "invalid", "client_id"),
+        (b'{"text": "hi", "client_id": ""}', 400, "invalid", "client_id"),
+        (b'{"text": "hi", "attachments": ["nothing"]}', 400, "invalid", "attachments"),
+    ],
+)
+async def test_messages_refuse_bad_bodies(desk: Desk, body: bytes, status: int, code: str, field: str | None) -> None:
+    chat = await Chat.open(desk.url)
+    response = await chat.http.post("/messages/", content=body, headers={"Content-Type": "application/json"})
+    error = response.json()
+    assert (response.status_code, error["code"], error.get("field")) == (status, code, field)
+    assert error["message"].endswith((".", "…", "!")) or len(error["message"]) > 10
+    assert await chat.history() == []
+
+
+async def test_another_text_under_a_used_client_id_is_a_conflict(desk: Desk) -> None:
+    chat = await Chat.open(desk.url)
+    await chat.say("Hello", client_id="a")
+    response = await chat.http.post("/messages/", json={"text": "Something else", "client_id": "a"})
+    assert (response.status_code, response.json()["code"]) == (409, "conflict")
+    async with chat.socket() as socket:
+        await socket.send("send", client_id="a", text="Something else")
+        assert (await socket.until("error")).items() >= {"code": "conflict", "client_id": "a"}.items()
+    assert len(await chat.history()) == 2
+
+
+@pytest.mark.parametrize("path", ["/", "/messages/", "/events/"])
+async def test_no_token_is_401_and_a_foreign_one_looks_like_an_unknown_chat(desk: Desk, path: str) -> None:
+    mine, theirs = await Chat.open(desk.url), await Chat.open(desk.url)
+    async with httpx.AsyncClient(base_url=f"{desk.url}/api/v1/chat/sessions") as http:
+        nobody = await http.get(f"/{mine.session_id}{path}")
+        foreign = await http.get(f"/{mine.session_id}{path}", headers={"Authorization": f"Bearer {theirs.token}"})
+        unknown = await http.get(f"/nothing-here{path}", headers={"Authorization": f"Bearer {theirs.token}"})
+    assert (nobody.status_code, nobody.json()["code"]) == (401, "unauthorized")
+    assert nobody.headers["WWW-Authenticate"].startswith("Bearer")
+    assert foreign.status_code == unknown.status_code == 404
+    assert foreign.json() == unknown.json()
+
+
+async def test_methods_types_and_queries(desk: Desk) -> None:
+    chat = await Chat.open(desk.url)
+    refused = await chat.http.put("/messages/", json={})
+    assert (refused.status_code, refused.json()["code"]) == (405, "method_not_allowed")
+    refused = await chat.http.post("/messages/", content="text=hi", headers={"Content-Type": "text/plain"})
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid")
+    refused = await chat.http.get("/messages/", params={"after": "soon"})
+    assert (refused.status_code, refused.json()["field"]) == (400, "after")
+    refused = await chat.http.get("/messages/", params={"limit": 100000})
+    assert (refused.status_code, refused.json()["field"]) == (400, "limit")
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field"),
+    [
+        ({"user_id": "x" * 300}, "invalid", "user_id"),
+        ({"metadata": []}, "invalid", "metadata"),
+        ({"metadata": {"a": "x" * 20_000}}, "too_large", "metadata"),
+        ({"identity": "not-a-jwt"}, "invalid", "identity"),
+    ],
+)
+async def test_a_new_chat_refuses_bad_fields(desk: Desk, body: Any, code: str, field: str) -> None:
+    async with httpx.AsyncClient() as http:
+        response = await http.post(f"{desk.url}/api/v1/chat/sessions/", json=body)
+    assert (response.json()["code"], response.json()["field"]) == (code, field)
+
+
+# ---- the socket ----
+
+
+@pytest.mark.parametrize(
+    ("hello", "code"),
+    [
+        ("not json", 4400),
+        ("[]", 4400),
+        ('{"type": "send", "text": "hi"}', 4400),
+        ('{"type": "hello", "token": "x", "last_seq": "1"}', 4400),
+        ('{"type": "hello", "token": "x", "last_seq": -1}', 4400),
+        ('{"type": "hello"}', 4401),
+        ('{"type": "hello", "token": "unknown", "last_seq": 0}', 4401),
+        (json.dumps({"type": "hello", "token": LONG}), 4413),
+    ],
+)
+async def test_a_bad_hello_ends_the_socket_with_its_code(desk: Desk, hello: str, code: int) -> None:
+    async with connect(f"{desk.sockets}/ws/chat/") as connection:
+        await connection.send(hello)
+        assert await Socket(connection).close_code() == code
+
+
+async def test_a_foreign_origin_is_told_with_4403(desk: Desk) -> None:
+    async with connect(f"{desk.sockets}/ws/chat/", origin=Origin("https://evil.example")) as connection:
+        assert await Socket(connection).close_code() == 4403
+
+
+async def test_localhost_is_welcome_under_debug(desk: Desk) -> None:
+    chat = await Chat.open(desk.url)
+    async with connect(f"{desk.sockets}/ws/chat/", origin=Origin("http://localhost:5173")) as connection:
+        socket = Socket(connection)
+        await socket.send("hello", token=chat.token, last_seq=0)
+        assert (await socket.next())["type"] == "welcome"
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "field"),
+    [
+        ("{", "bad_json", None),
+        ("5", "bad_frame", None),
+        ('{"text": "hi"}', "bad_frame", None),
+        ('{"type": "dance"}', "unknown_type", "type"),
+        ('{"type": "send", "client_id": "a"}', "invalid", "text"),
+        ('{"type": "send", "client_id": "a", "text": ["hi"]}', "invalid", "text"),
+        ('{"type": "send", "text": "hi"}', "invalid", "client_id"),
+        (json.dumps({"type": "send", "client_id": "a", "text": "x" * 9000}), "too_large", "text"),
+        ('{"type": "stop"}', "invalid", "turn"),
+        ('{"type": "typing", "on": "yes"}', "invalid", "on"),
+        ('{"type": "send", "client_id": "a", "text": "hi", "attachments": [1]}', "invalid", "attachments"),
+    ],
+)
+async def test_a_bad_frame_is_an_error_and_the_socket_stays(
+    desk: Desk, frame: str, code: str, field: str | None
+) -> None:
+    chat = await Chat.open(desk.url)
+    async with chat.socket() as socket:
+        await socket.next()
+        await socket.connection.send(frame)
+        error = await socket.next()
+        assert (error["type"], error["code"], error.get("field")) == ("error", code, field)
+        await socket.send("ping")
+        assert (await socket.next())["type"] == "pong"
+    assert await chat.history() == []
+
+
+async def test_a_frame_over_64_kib_ends_the_socket(desk: Desk) -> None:
+    chat = await Chat.open(desk.url)
+    async with chat.socket() as socket:
+        await socket.next()
+        await socket.send("send", client_id="a", text=LONG)
+        assert await socket.close_code() == 4413
+    assert await chat.history() == []
+
+
+async def test_a_binary_frame_ends_the_socket(desk: Desk) -> None:
+    chat = await Chat.open(desk.url)
+    async with chat.socket() as socket:
+        await socket.next()
+        await socket.connection.send(b"\x00")
+        assert await socket.close_code() == 4400
+
+
+async def test_too_many_messages_are_refused_with_the_time_to_wait(desk: Desk) -> None:
+    """20 a minute, 10 at once; a resend is acknowledged all the same; who goes on is cut off with 4429."""
+    chat = await Chat.open(desk.url)
+    async with chat.socket() as socket:
+        await socket.next()
+        for number in range(11):
+            await socket.send("send", client_id=str(number), text="Hello")
+        error = await socket.until("error")
+        assert (error["code"], error["client_id"]) == ("rate_limited", "10")
+        assert error["retry_after"] >= 1
+        await socket.send("send", client_id="3", text="Hello")
+        assert (await socket.until("ack"))["client_id"] == "3"
+        response = await chat.http.post("/messages/", json={"text": "Hello"})
+        assert (response.status_code, response.json()["code"]) == (429, "rate_limited")
+        assert int(response.headers["Retry-After"]) >= 1
+        for number in range(30):
+            await socket.send("send", client_id=f"more-{number}", text="Hello")
+        assert await socket.close_code() == 4429
+    customers = [message for message in await chat.history() if message["role"] == "customer"]
+    assert len(customers) == 10
+
+
+async def test_the_eleventh_socket_of_a_chat_is_refused(desk: Desk) -> None:
+    chat = await Chat.open(desk.url)
+    sockets = []
+    try:
+        for _ in range(10):
+            connection = await connect(f"{desk.sockets}/ws/chat/")
+            sockets.append(connection)
+            socket = Socket(connection)
+            await socket.send("hello", token=chat.token, last_seq=0)
+            assert (await socket.next())["type"] == "welcome"
+        async with chat.socket() as eleventh:
+            assert await eleventh.close_code() == 4429
+    finally:
+        for connection in sockets:
+            await connection.close()

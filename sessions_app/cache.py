@@ -14,12 +14,18 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NoReturn
 
+from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.locmem import LocMemCache
 from django_redis.client import DefaultClient
+from redis.cluster import ClusterNode, RedisCluster
+from redis.sentinel import Sentinel
 
 from sessions_app.data import Fields
+from sessions_app.lua import scripts
+from sessions_app.servers import Server
 from sessions_app.signals import Ending
 
 BUCKETS = 16
@@ -249,19 +255,86 @@ class IndexedLocMemCache(LocMemCache):
 
 
 class SessionsClient(DefaultClient):
-    """django-redis on the keys of RedisSessionStore."""
+    """django-redis on the server and the keys of RedisSessionStore."""
 
     add = get = set = touch = incr = decr = get_many = set_many = incr_version = decr_version = refuse
-    expire = pexpire = expire_at = pexpire_at = persist = refuse
+    expire = pexpire = expire_at = pexpire_at = persist = delete_pattern = refuse
 
-    def __init__(self, server: Any, params: dict[str, Any], backend: Any) -> None:
-        super().__init__(server, params, backend)
-        check_prefix(backend.key_prefix)
+    def __init__(self, server: Any, params: dict[str, Any], backend: BaseCache) -> None:
+        options = {"SOCKET_CONNECT_TIMEOUT": 1.0, "SOCKET_TIMEOUT": 2.0, **params.get("OPTIONS", {})}
+        # A string would be split at its commas, which here stand between sentinels or nodes.
+        super().__init__([server] if isinstance(server, str) else server, {**params, "OPTIONS": options}, backend)
+        self.options = options
+        self.url = str(self._server[0])
+        self.prefix = check_prefix(backend.key_prefix)
 
-    @property
-    def url(self) -> str:
-        return str(self._server[0])
+    def connect(self, index: int = 0) -> Any:
+        server = Server.from_url(self._server[index], self.options)
+        if server.sentinels or server.cluster:
+            return through_others(server)
+        return super().connect(index)
 
-    @property
-    def options(self) -> dict[str, Any]:
-        return dict(self._options)
+    def _root(self, bucket: int) -> str:
+        return f"{self.prefix}{{{bucket:x}}}!"
+
+    def _eval(self, name: str, key: str, *arguments: str) -> Any:
+        root = self._root(bucket_of(key))
+        return self.get_client().eval(scripts()[name].source, 2, root, self.make_key(key), *arguments)
+
+    def pttl(self, key: str, version: int | None = None, client: Any = None) -> int:
+        """Milliseconds left; 0 if there is none. (The key itself outlives its session by a grace.)"""
+        return int(self._eval("left", key) or 0) // 1000
+
+    def ttl(self, key: str, version: int | None = None, client: Any = None) -> int:
+        return self.pttl(key) // 1000
+
+    def has_key(self, key: str, version: int | None = None, client: Any = None) -> bool:
+        return self._eval("left", key) is not None
+
+    def iter_keys(
+        self, search: str, itersize: int | None = None, client: Any = None, version: int | None = None
+    ) -> Iterator[str]:
+        """Over the indexes: a SCAN would go through everybody's keys."""
+        now = time.time() * 1_000_000
+        for bucket in range(BUCKETS):
+            for member, expires in self.get_client().zscan_iter(self._root(bucket) + "x", count=itersize):
+                session_id = member.decode()
+                if expires > now and fnmatch.fnmatchcase(session_id, search):
+                    yield session_id
+
+    def keys(self, search: str, version: int | None = None, client: Any = None) -> list[str]:
+        return list(self.iter_keys(search))
+
+    def lock(self, key: str, version: int | None = None, **options: Any) -> Any:
+        return self.get_client().lock(f"{self._root(bucket_of(key))}l:{key}", **options)
+
+    def delete(self, key: str, version: int | None = None, prefix: str | None = None, client: Any = None) -> int:
+        """Ends the session. The next sweep tells it."""
+        return int(self._eval("finish", key, '["deleted",null]', "0") is not None)
+
+    def delete_many(self, keys: Iterable[str], version: int | None = None, client: Any = None) -> int:
+        return sum(self.delete(key) for key in keys)
+
+    def clear(self, client: Any = None) -> None:
+        """Forget every session of our prefix. A loss, not an end: nobody is told. (django-redis' own is FLUSHDB.)"""
+        for bucket in range(BUCKETS):
+            while self.get_client().eval(scripts()["clear"].source, 1, self._root(bucket), "200"):
+                pass
+
+
+@cache
+def through_others(server: Server) -> Any:
+    """A client that finds its server by sentinels or in a cluster, for the process: django-redis knows neither URL."""
+    login: dict[str, Any] = {
+        "username": server.username or None,
+        "password": server.password or None,
+        "socket_timeout": server.command_timeout,
+        "socket_connect_timeout": server.connect_timeout,
+    }
+    if server.tls is not None:
+        login |= {"ssl": True, **dict(server.tls)}
+    if server.cluster:
+        return RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in server.cluster], **login)
+    # The sentinels themselves take no password.
+    sentinels = Sentinel(server.sentinels, sentinel_kwargs={"socket_timeout": server.connect_timeout}, **login)
+    return sentinels.master_for(server.service, db=server.db)

@@ -79,7 +79,7 @@ class Server:
                 host=host, port=port, socket_timeout=0.3, socket_connect_timeout=0.3, decode_responses=True
             )
             try:
-                found = await sentinel.sentinel_get_master_addr_by_name(self.service)
+                found: Any = await sentinel.sentinel_get_master_addr_by_name(self.service)
                 return str(found[0]), int(found[1])
             except (RedisError, OSError, TypeError):  # TypeError: it does not know the service
                 continue

@@ -1,45 +1,23 @@
 """The store's scripts on their server: loaded again when it has forgotten them, sent on when a slot has moved."""
 
 import asyncio
-import logging
 from collections.abc import Sequence
-from functools import cache
-from hashlib import sha1
-from pathlib import Path
 from typing import Any
 
+from sessions_app.lua import scripts
 from sessions_app.servers import Server
 from sessions_app.stores.coalescing import AnyClient, Line, Refused, available, client_for, pack
 
-logger = logging.getLogger(__name__)
-
-LUA = Path(__file__).parent / "lua"
-OF_SESSION = ("save", "message", "increment", "update", "touch", "finish")
-OF_BUCKET = ("claim", "living", "mend")
 # A command that gets one of these was not run: it may be sent again.
 NOT_RUN = ("NOSCRIPT", "MOVED", "ASK", "TRYAGAIN")
 TRIES = 4
-
-
-class Script:
-    def __init__(self, name: str) -> None:
-        self.source = (LUA / "common.lua").read_text() + (LUA / f"{name}.lua").read_text()
-        self.sha = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
-        self.keys = "2" if name in OF_SESSION else "1"
-
-
-@cache
-def load() -> dict[str, Script]:
-    scripts = {name: Script(name) for name in OF_SESSION + OF_BUCKET}
-    logger.info("Loaded Lua scripts: %s", ", ".join(scripts))
-    return scripts
 
 
 class Scripts:
     def __init__(self, server: Server, roots: Sequence[str]) -> None:
         self.server = server
         self.roots = roots
-        self._scripts = load()
+        self._scripts = scripts()
         self._greeting = [("SCRIPT", "LOAD", script.source) for script in self._scripts.values()]
         self._here: tuple[asyncio.AbstractEventLoop | None, AnyClient | None] = (None, None)
 

@@ -1,5 +1,7 @@
 """Markdown as HTML that is safe to show: articles, and the messages of customers, models and staff alike."""
 
+from html import unescape
+
 import nh3
 from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
@@ -19,3 +21,8 @@ def to_html(text: str) -> SafeString:
     html = PARSER.render(text)
     cleaned = nh3.clean(html, tags=TAGS, attributes=ATTRIBUTES, url_schemes=SCHEMES, link_rel="noopener nofollow")
     return mark_safe(cleaned)  # noqa: S308 - sanitised in the line above
+
+
+def to_text(text: str) -> str:
+    """The words alone, on one line, for previews. Not HTML: a template escapes it."""
+    return " ".join(unescape(nh3.clean(PARSER.render(text), tags=set())).split())

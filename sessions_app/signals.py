@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 # (it may use the database) or async. One that raises gets that end again at a later sweep.
 session_ended = Signal()
 
-# Sent with session_id, remaining (a timedelta, from now) and actor when staff let a session live longer.
+# Sent with session_id, until (a datetime) and actor when staff let a session live longer than it would have.
 session_extended = Signal()
 
 # sync_to_async's own thread is shared by the whole process: a slow receiver would stop every sync view.

@@ -1,0 +1,10 @@
+"""The desk in the admin: each room registers its own."""
+
+from django.contrib import admin
+
+from agent_app.admin import audit, conversations, knowledge, live_sessions, tickets
+
+admin.site.site_header = admin.site.site_title = "Supportdesk"
+admin.site.index_title = "Desk"
+
+__all__ = ["audit", "conversations", "knowledge", "live_sessions", "tickets"]

@@ -297,6 +297,8 @@ def as_refusal(error: Exception) -> Refused:
             return Refused("invalid", "Accept application/json or text/event-stream.", field="Accept")
         case exceptions.Throttled():
             return Refused("rate_limited", "Too many requests. Try again later.", retry_after=60)
+        case exceptions.APIException(status_code=503):  # sessions_app's word for a store that is away
+            return Refused("unavailable", str(error.detail), retry_after=5)
     return Refused("internal", "Something went wrong on our side: try again in a moment.")
 
 

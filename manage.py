@@ -7,6 +7,8 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "supportdesk.settings")
+    from django.db import OperationalError
+
     from supportdesk.environment import WrongSetting
 
     try:
@@ -15,6 +17,8 @@ def main() -> None:
         execute_from_command_line(sys.argv)
     except WrongSetting as error:
         sys.exit(f"supportdesk does not start: {error}")
+    except OperationalError as error:
+        sys.exit(f"The database cannot be used: {str(error).strip()}. DATABASE_URL says which it is.")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """uvicorn, ending as the chat protocol promises: nothing acknowledged is lost, every socket is told."""
 
+import asyncio
 import logging
 import signal
 import sys
@@ -25,7 +26,12 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list | None = None) -> None:
         logger.info("server.draining seconds=%d", DRAIN_SECONDS)
-        await process.drain(DRAIN_SECONDS)
+        drain = asyncio.ensure_future(process.drain(DRAIN_SECONDS))
+        # A second Ctrl-C means now. uvicorn only sets a flag for it, so the flag is looked at.
+        while not drain.done() and not self.force_exit:
+            await asyncio.wait([drain], timeout=0.1)
+        drain.cancel()
+        await asyncio.gather(drain, return_exceptions=self.force_exit)
         await super().shutdown(sockets)
 
 

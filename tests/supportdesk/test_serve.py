@@ -14,6 +14,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests.conftest import free_port
 from tests.desk import CHECKOUT, Desk
 
 pytestmark = pytest.mark.integration
@@ -45,12 +46,11 @@ async def frame(socket: ClientConnection) -> dict[str, Any]:
 
 async def frames_until_closed(socket: ClientConnection) -> tuple[list[dict[str, Any]], int]:
     frames = []
-    try:
+    with pytest.raises(ConnectionClosed) as closed:
         while True:
             frames.append(await frame(socket))
-    except ConnectionClosed as closed:
-        assert closed.rcvd is not None
-        return frames, closed.rcvd.code
+    assert closed.value.rcvd is not None
+    return frames, closed.value.rcvd.code
 
 
 async def test_sigterm_lets_the_running_answer_finish_and_tells_every_socket(slow_desk: Desk) -> None:
@@ -108,10 +108,10 @@ def test_json_log_lines(tmp_path: Path) -> None:
     assert any(line["message"] == "Using InMemorySessionStore" and line["level"] == "INFO" for line in lines)
 
 
-def serve(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+def serve(folder: Path, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """A start that is expected to fail."""
     environ = Desk(folder, **settings).environ
-    command = [sys.executable, "manage.py", "serve"]
+    command = [sys.executable, "manage.py", "serve", *options]
     return subprocess.run(command, cwd=CHECKOUT, env=environ, capture_output=True, text=True, timeout=30)
 
 
@@ -133,7 +133,44 @@ def test_a_wrong_setting_stops_the_start_with_one_line(tmp_path: Path, settings:
     assert "Traceback" not in done.stderr
 
 
+def test_a_database_that_lacks_migrations_stops_the_start(tmp_path: Path) -> None:
+    done = serve(tmp_path)
+    assert done.returncode != 0
+    assert "run manage.py migrate" in done.stderr
+
+
+def test_a_database_that_is_away_does_not(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, DATABASE_URL=f"postgres://nobody@127.0.0.1:{free_port()}/none")
+    desk.start()
+    answer = httpx.get(f"{desk.url}/readyz", timeout=10)
+    assert (answer.status_code, answer.json()["parts"]["database"]["state"]) == (503, "down")
+    assert desk.stop() == 0
+
+
+def test_what_cannot_be_prepared_is_said_in_one_line(tmp_path: Path) -> None:
+    done = serve(tmp_path, "--prepare", DATABASE_URL=f"sqlite:///{tmp_path / 'nowhere' / 'desk.sqlite3'}")
+    assert done.returncode != 0
+    assert "The database cannot be used" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_a_second_interrupt_does_not_wait_for_the_answer(slow_desk: Desk) -> None:
+    chat = open_chat(slow_desk)
+    async with connect(f"{slow_desk.sockets}/ws/chat/") as socket:
+        await hello(socket, chat["token"])
+        await socket.send(json.dumps({"type": "send", "client_id": "1", "text": "Where is my order?"}))
+        while (await frame(socket))["type"] != "turn":
+            pass
+        slow_desk.process.send_signal(signal.SIGINT)  # type: ignore[union-attr]
+        while (await frame(socket))["type"] != "reconnect":
+            pass
+        slow_desk.process.send_signal(signal.SIGINT)  # type: ignore[union-attr]
+        frames, code = await frames_until_closed(socket)
+    assert code == 1012
+    assert not [frame for frame in frames if frame["type"] == "message"]
+
+
 def test_a_taken_port_is_said(tmp_path: Path, desk: Desk) -> None:
-    done = serve(tmp_path, PORT=str(desk.port))
+    done = serve(tmp_path, "--prepare", PORT=str(desk.port))
     assert done.returncode != 0
     assert "address already in use" in done.stderr

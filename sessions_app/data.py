@@ -145,6 +145,8 @@ def check_id(session_id: str) -> None:
         raise TypeError(f"A session id is a text, not a {type(session_id).__name__}.")
     if not 0 < len(session_id) <= MAX_ID:
         raise ValueError(f"A session id has 1 to {MAX_ID} characters, not {len(session_id)}.")
+    if not session_id.isascii():
+        session_id.encode()  # a lone surrogate is no text: UnicodeEncodeError is a ValueError
 
 
 def check_size(fields: Mapping[str, str | None]) -> None:

@@ -1,15 +1,12 @@
 """How the live sessions tell the world that one of them is over."""
 
-import logging
+import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import connections
 from django.dispatch import Signal
-
-logger = logging.getLogger(__name__)
 
 # Sent with session_id, reason ("expired", "deleted", "ended", …) and actor (who did it, or None). A session's end is
 # sent once, or again after a crash in the middle of its handling: receivers are idempotent. A receiver may be sync
@@ -19,8 +16,7 @@ session_ended = Signal()
 # Sent with session_id, until (a datetime) and actor when staff let a session live longer than it would have.
 session_extended = Signal()
 
-# sync_to_async's own thread is shared by the whole process: a slow receiver would stop every sync view.
-_receivers_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="session-ended")
+AT_ONCE = 16  # ends told side by side: receivers that write can share a transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +33,22 @@ async def tell(sender: type, endings: Sequence[Ending]) -> list[Ending]:
     """Those endings that every receiver has heard without raising."""
     if not endings or not session_ended.has_listeners(sender):
         return list(endings)
-    return await sync_to_async(_tell, thread_sensitive=False, executor=_receivers_thread)(sender, endings)
+    # The thread of sync receivers is otherwise the process's one, where a slow receiver stops every sync view.
+    async with ThreadSensitiveContext():
+        try:
+            told: list[Ending] = []
+            for first in range(0, len(endings), AT_ONCE):
+                some = endings[first : first + AT_ONCE]
+                heard = await asyncio.gather(*(_heard(sender, ending) for ending in some))
+                told += [ending for ending, well in zip(some, heard, strict=True) if well]
+            return told
+        finally:
+            await sync_to_async(connections.close_all)()  # that thread ends here
 
 
-def _tell(sender: type, endings: Sequence[Ending]) -> list[Ending]:
-    try:
-        return [ending for ending in endings if _heard(sender, ending)]
-    finally:
-        connections.close_all()
-
-
-def _heard(sender: type, ending: Ending) -> bool:
-    answers = session_ended.send_robust(
+async def _heard(sender: type, ending: Ending) -> bool:
+    """Django logs what a receiver raises."""
+    answers = await session_ended.asend_robust(
         sender, session_id=ending.session_id, reason=ending.reason, actor=ending.actor
-    )  # logs what a receiver raises
+    )
     return not any(isinstance(answer, Exception) for _, answer in answers)

@@ -26,8 +26,8 @@ TICKS = 8  # in which the watchdog divides the command timeout
 
 # What the server says before the code means: for all commands; for all that write; for the one that came to the
 # wrong place or too early, and is sent again.
-AWAY = frozenset({"LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "WRONGPASS", "NOPERM"})
-REFUSALS = frozenset({"OOM", "READONLY", "MISCONF", "NOREPLICAS", "BUSY"})
+AWAY = frozenset({"LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "WRONGPASS"})
+REFUSALS = frozenset({"OOM", "READONLY", "MISCONF", "NOREPLICAS", "BUSY", "NOPERM"})
 HARMLESS = frozenset({"NOSCRIPT", "MOVED", "ASK", "TRYAGAIN"})
 
 _TIME = pack(("TIME",))
@@ -53,6 +53,7 @@ class Breaker:
         self.server = server
         self.whole = whole  # the cluster of which it is a node, or itself
         self.failures = 0
+        self.why = ""  # of the last failure
         self.refusing: str | None = None  # the code with which the server refuses writes
         self._probe_at = 0.0
 
@@ -66,11 +67,12 @@ class Breaker:
             return
         now = monotonic()
         if now < self._probe_at:
-            raise StoreUnavailable(f"{self.server} is away.")
+            raise StoreUnavailable(f"{self.server} is away: {self.why}")
         self._probe_at = now + self.PROBE_SECONDS
 
     def failed(self, why: str) -> None:
         self.failures += 1
+        self.why = why
         self._probe_at = monotonic() + self.PROBE_SECONDS
         if self.failures == 1:
             logger.warning("session_store.away server=%s why=%s", self.server, why)
@@ -189,7 +191,8 @@ class Line(asyncio.Protocol):
         """An error is its caller's alone; but some say what every other command would get."""
         code = refused.code
         if code in AWAY:
-            self.breaker.failed(str(refused))
+            if not self.retired:
+                self.breaker.failed(str(refused))
             self.retired = True
         elif code in REFUSALS:
             self.breaker.refused(code)
@@ -308,10 +311,13 @@ class Client:
         line = Line(self.breaker, self.server.command_timeout)
         await self.server.open(lambda: line)
         try:
-            for reply in [line.send(pack(command)) for command in self.server.login()]:
-                await reply
-            for reply in [line.send(pack(command)) for command in self.greeting]:
-                await reply
+            commands = (*self.server.login(), *self.greeting)
+            replies = [line.send(pack(command)) for command in commands]
+            await asyncio.wait(replies)
+            for error in [reply.exception() for reply in replies]:
+                # A script that may not be loaded ahead is loaded by its first EVAL.
+                if error is not None and not (isinstance(error, Refused) and error.code == "NOPERM"):
+                    raise error
         except BaseException:
             line.abort("the greeting failed")
             raise

@@ -57,7 +57,13 @@ def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
 
 
 @pytest.fixture
-def ended() -> Iterator[list[tuple[str, str, str | None]]]:
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chat listens to the ends, too, and would want its database."""
+    monkeypatch.setattr(session_ended, "receivers", [])
+
+
+@pytest.fixture
+def ended(alone: None) -> Iterator[list[tuple[str, str, str | None]]]:
     """The ends that were told, as (session_id, reason, actor)."""
     heard: list[tuple[str, str, str | None]] = []
 

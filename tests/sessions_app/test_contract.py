@@ -9,7 +9,7 @@ import pytest
 
 from sessions_app.stores import InMemorySessionStore, SessionData, SessionStore
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("alone")]
 
 
 async def fresh(store: SessionStore, session_id: str = "s", ttl: float | None = None, **fields: object) -> SessionData:

@@ -1,0 +1,262 @@
+"""How a session ends: claimed, told, confirmed; and by whom it is swept."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from asgiref.sync import async_to_sync
+
+from sessions_app.signals import session_ended
+from sessions_app.stores import InMemorySessionStore, RedisSessionStore, SessionData, SessionStore, base
+from sessions_app.sweeper import Sweeper
+from tests.conftest import ValkeyServer
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("alone")]
+
+Ended = list[tuple[str, str, str | None]]
+
+
+@pytest.fixture
+def listen() -> Iterator[Callable[[Callable[..., Any]], None]]:
+    receivers: list[Callable[..., Any]] = []
+
+    def connect(receiver: Callable[..., Any]) -> None:
+        receivers.append(receiver)
+        session_ended.connect(receiver)
+
+    yield connect
+    for receiver in receivers:
+        session_ended.disconnect(receiver)
+
+
+async def expired(store: SessionStore, count: int) -> set[str]:
+    names = {f"s{n}" for n in range(count)}
+    await asyncio.gather(*(store.set(name, SessionData(name, user_id="u"), 0.01) for name in names))
+    await asyncio.sleep(0.02)
+    return names
+
+
+async def test_expired_sessions_are_counted_and_told_once(store: SessionStore, ended: Ended) -> None:
+    names = await expired(store, 300)
+    await store.set("alive", SessionData("alive"))
+    assert await store.cleanup_expired() == 300
+    assert await store.cleanup_expired() == 0
+    assert sorted(ended) == sorted((name, "expired", None) for name in names)
+    assert await store.list_active() == ["alive"]
+
+
+async def test_sweepers_side_by_side_count_each_session_once(store: SessionStore, ended: Ended) -> None:
+    names = await expired(store, 300)
+    counts = await asyncio.gather(*(store.cleanup_expired() for _ in range(5)))
+    assert sum(counts) == 300
+    assert sorted(ended) == sorted((name, "expired", None) for name in names)
+
+
+async def test_an_end_that_a_new_session_of_the_same_id_would_hide_is_told(store: SessionStore, ended: Ended) -> None:
+    await expired(store, 1)
+    await store.set("s0", SessionData("s0", user_id="v"))
+    assert await store.cleanup_expired() == 1
+    assert ended == [("s0", "expired", None)]
+    data = await store.get("s0")
+    assert data is not None
+    assert data.user_id == "v"
+    assert await store.sessions_of("u") == []
+
+
+async def test_a_receiver_that_fails_hears_it_again_when_the_claim_runs_out(
+    store: SessionStore, listen: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = []
+
+    def fails_once(sender: Any, session_id: str, **kwargs: Any) -> None:
+        heard.append(session_id)
+        if len(heard) == 1:
+            raise RuntimeError("the database is away")
+
+    listen(fails_once)
+    short_claims(monkeypatch)
+    await store.set("s", SessionData("s"))
+    assert await store.delete("s") is True
+    assert await store.cleanup_expired() == 0
+    assert heard == ["s"]
+    await asyncio.sleep(0.03)
+    assert await store.cleanup_expired() == 0
+    assert heard == ["s", "s"]
+    await asyncio.sleep(0.03)
+    await store.cleanup_expired()
+    assert heard == ["s", "s"]
+
+
+def short_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claims run out after 20 ms: time is a setting of the test, as a clock would be."""
+    monkeypatch.setattr("sessions_app.stores.memory.CLAIM_SECONDS", 0.02)
+    monkeypatch.setattr("sessions_app.stores.redis.CLAIM", "20000")
+
+
+async def test_a_crash_in_the_middle_of_handling_is_made_good(
+    store: SessionStore, ended: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_claims(monkeypatch)
+    await expired(store, 3)
+    newly, claimed = await store._claim()  # and here the process dies
+    assert (newly, len(claimed)) == (3, 3)
+    assert await store.cleanup_expired() == 0
+    assert ended == []
+    await asyncio.sleep(0.03)
+    assert await store.cleanup_expired() == 0
+    assert sorted(ended) == [(f"s{n}", "expired", None) for n in range(3)]
+
+
+async def test_a_caller_that_is_cancelled_while_it_tells_leaves_the_end_to_a_sweep(
+    store: SessionStore, listen: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_claims(monkeypatch)
+    heard, started = [], asyncio.Event()
+
+    async def slow(sender: Any, session_id: str, **kwargs: Any) -> None:
+        heard.append(session_id)
+        started.set()
+        await asyncio.sleep(0.01)
+
+    listen(slow)
+    await store.set("s", SessionData("s"))
+    ending = asyncio.create_task(store.delete("s"))
+    await started.wait()
+    ending.cancel()
+    await asyncio.wait([ending])
+    await asyncio.sleep(0.03)
+    await store.cleanup_expired()
+    assert heard == ["s", "s"]
+
+
+async def test_sync_receivers_run_off_the_loop_and_async_ones_on_it(
+    store: SessionStore, listen: Callable[..., None]
+) -> None:
+    loop, where = asyncio.get_running_loop(), []
+
+    def sync(sender: Any, **kwargs: Any) -> None:
+        where.append(threading.current_thread() is threading.main_thread())
+
+    async def on_loop(sender: Any, **kwargs: Any) -> None:
+        where.append(asyncio.get_running_loop() is loop)
+
+    listen(sync)
+    listen(on_loop)
+    await store.set("s", SessionData("s"))
+    await store.delete("s")
+    assert where == [False, True]
+
+
+def test_sync_code_ends_a_session(store: SessionStore, ended: Ended) -> None:
+    async_to_sync(store.set)("s", SessionData("s"))
+    assert async_to_sync(store.end)("s", "ended", actor="ann") is True
+    assert ended == [("s", "ended", "ann")]
+
+
+async def test_eviction_is_a_loss_and_no_end(ended: Ended) -> None:
+    store = InMemorySessionStore(max_sessions=3)
+    for name in "abc":
+        await store.set(name, SessionData(name, user_id="u"))
+    await store.get("a")
+    await store.increment_counter("b", "n")
+    await store.set("d", SessionData("d"))
+    assert await store.get("c") is None
+    assert sorted(await store.list_active()) == ["a", "b", "d"]
+    assert await store.cleanup_expired() == 0
+    assert ended == []
+
+
+async def test_sweeper(store: SessionStore, ended: Ended) -> None:
+    sweeper = Sweeper(store, interval=0.02)
+    await sweeper.start()
+    await sweeper.start()
+    await expired(store, 2)
+    async with asyncio.timeout(5):
+        while len(ended) < 2:  # noqa: ASYNC110 - the receiver is sync
+            await asyncio.sleep(0.01)
+    await sweeper.stop()
+    await sweeper.stop()
+    await expired(store, 1)
+    assert len(ended) == 2
+    assert await sweeper.sweep_once() == 1
+
+
+# ---- Redis: the data behind it ------------------------------------------------------------------------
+
+
+async def test_a_hash_that_is_gone_is_mended_and_told_to_nobody(
+    redis_store: RedisSessionStore, server: redis.Redis, ended: Ended
+) -> None:
+    for n in range(6):
+        await redis_store.set(f"s{n}", SessionData(f"s{n}", user_id="u", escalated=True))
+    for n in range(3):
+        server.delete(key_of(redis_store, f"s{n}"))
+    rows, _ = await redis_store.page(user_id="u")
+    assert [data.session_id for data, _ in rows] == ["s5", "s4", "s3"]
+    assert await redis_store.count_active() == 3
+    assert redis_store.mended == 3
+    assert await redis_store.audit() == 0
+    assert ended == []
+
+
+async def test_lost_indexes_are_mended(redis_store: RedisSessionStore, server: redis.Redis) -> None:
+    for n in range(40):
+        await redis_store.set(f"s{n}", SessionData(f"s{n}", user_id="u", escalated=True))
+    server.delete(*(root + index for root in redis_store._scripts.roots for index in "ae"))
+    assert await redis_store.list_active() == []
+    assert await redis_store.audit() == 40
+    assert await redis_store.list_active() == [f"s{n}" for n in range(39, -1, -1)]
+    assert await redis_store.audit() == 0
+    server.delete(*(root + "x" for root in redis_store._scripts.roots))
+    assert await redis_store.count_active() == 0
+    assert await redis_store.audit() == 40
+    assert await redis_store.count_active() == 40
+
+
+async def test_a_message_mends_the_indexes_of_its_session(redis_store: RedisSessionStore, server: redis.Redis) -> None:
+    await redis_store.set("s", SessionData("s", user_id="u"))
+    server.delete(*(root + index for root in redis_store._scripts.roots for index in ("x", "a", "u:u")))
+    await redis_store.count_message("s")
+    assert (await redis_store.count_active(), await redis_store.sessions_of("u")) == (1, ["s"])
+
+
+async def test_the_hash_outlives_its_session_by_the_grace(
+    valkey: ValkeyServer, prefix: str, server: redis.Redis, ended: Ended
+) -> None:
+    store = RedisSessionStore(valkey.url, prefix, 10, grace=20)
+    await store.set("s", SessionData("s"))
+    assert 29_000 < server.pttl(key_of(store, "s")) <= 30_001
+    await store.count_message("s")
+    await store.touch("s", 5)
+    assert 24_000 < server.pttl(key_of(store, "s")) <= 25_001
+
+
+async def test_an_end_is_told_though_the_hash_is_gone(
+    valkey: ValkeyServer, prefix: str, server: redis.Redis, ended: Ended
+) -> None:
+    store = RedisSessionStore(valkey.url, prefix, 10, grace=0)
+    await expired(store, 2)
+    assert server.exists(key_of(store, "s0")) == 0
+    assert await store.cleanup_expired() == 2
+    assert sorted(ended) == [("s0", "expired", None), ("s1", "expired", None)]
+
+
+async def test_nothing_is_left_behind(redis_store: RedisSessionStore, server: redis.Redis, prefix: str) -> None:
+    for n in range(50):
+        await redis_store.set(f"s{n}", SessionData(f"s{n}", user_id=f"u{n}", escalated=bool(n % 2)), 0.02)
+    await redis_store.delete("s1")
+    await asyncio.sleep(0.03)
+    await redis_store.cleanup_expired()
+    left = {key.partition("!")[2][:2] for key in server.scan_iter(match=prefix + "*", count=1000)}
+    assert left <= {"m:"}  # the chart's counters, which expire by themselves
+
+
+def test_claims_last_longer_than_telling_should() -> None:
+    assert base.CLAIM_SECONDS >= 10
+
+
+def key_of(store: RedisSessionStore, session_id: str) -> str:
+    return store._place(session_id)[2]

@@ -173,19 +173,24 @@ class Line(asyncio.Protocol):
                 self._answered += 1
                 caller = waiting.popleft()
                 if caller is _CLOCK:
-                    if type(reply) is list:
-                        self.server_now = int(reply[0]) * 1_000_000 + int(reply[1])
+                    self._note_time(reply)
                 elif caller.done():
                     pass
                 elif isinstance(reply, hiredis.ReplyError):
                     caller.set_exception(self._refused(Refused(str(reply))))
                 else:
                     caller.set_result(reply)
-        except (hiredis.ProtocolError, IndexError):
+        except (hiredis.ProtocolError, IndexError, TypeError, ValueError):
             # Not the answers to what we asked: nobody can tell whose they are.
             self.abort("its replies make no sense")
         if self._room is not None and not self.full:
             self._make_room()
+
+    def _note_time(self, reply: Any) -> None:
+        """TypeError or ValueError when the reply is no TIME: then the others are not ours either."""
+        if not isinstance(reply, hiredis.ReplyError):
+            seconds, microseconds = reply
+            self.server_now = int(seconds) * 1_000_000 + int(microseconds)
 
     def _refused(self, refused: Refused) -> Refused:
         """An error is its caller's alone; but some say what every other command would get."""

@@ -6,7 +6,11 @@ local own = redis.call('HMGET', key, 'expires', 'user_id', 'escalated', 'version
 if not own[1] or tonumber(own[1]) <= now then return nil end
 
 local value = redis.pcall('HINCRBY', key, ARGV[1], ARGV[2])
-if type(value) == 'table' then return {'slow', redis.call('HGET', key, ARGV[1])} end
+if type(value) == 'table' then
+  local of_numbers = string.find(value.err, 'not an integer', 1, true) or string.find(value.err, 'overflow', 1, true)
+  if not of_numbers then return value end
+  return {'slow', redis.call('HGET', key, ARGV[1])}
+end
 
 if value == tonumber(ARGV[2]) then -- perhaps a new field
   local size = size_of(read_fields())

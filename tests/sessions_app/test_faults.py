@@ -1,0 +1,319 @@
+"""The server dies, hangs, forgets and refuses: nothing hangs past its bound, nothing raises on the hot path,
+operators hear of it, no reply reaches a wrong caller, and everything heals by itself."""
+
+import asyncio
+import logging
+import re
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from sessions_app.stores import RedisSessionStore, SessionData, StoreUnavailable
+from tests.conftest import ValkeyServer
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("alone")]
+
+FAST = {"SOCKET_CONNECT_TIMEOUT": 0.2, "SOCKET_TIMEOUT": 0.3}
+
+
+@pytest.fixture
+def store(own_valkey: ValkeyServer) -> RedisSessionStore:
+    return RedisSessionStore(own_valkey.url, "f:", 300, options=FAST)
+
+
+@pytest.fixture
+def admin(own_valkey: ValkeyServer) -> redis.Redis:
+    return redis.Redis(port=own_valkey.port, decode_responses=True)
+
+
+async def assert_degraded(store: RedisSessionStore) -> None:
+    """What the design promises of a store that is away."""
+    made = SessionData("new", user_id="made")
+    assert await store.set("s", SessionData("s")) is False
+    assert await store.get("s") is None
+    assert await store.update("s", {"user_id": "u"}) is False
+    assert await store.update("s", {"n": 0.5}, atomic=True) is False
+    assert await store.delete("s") is False
+    assert await store.exists("s") is False
+    assert await store.increment_counter("s", "n") == 0
+    assert await store.increment_counter("s", "n", 0.5) == 0
+    assert await store.count_message("s") is None
+    assert store.available is False
+    assert await store.touch("s") is False
+    assert await store.ttl("s") is None
+    assert await store.get_many(["s"]) == {}
+    assert await store.delete_many(["s"]) == 0
+    assert await store.get_or_create("new", lambda: made) is made
+    assert await store.end("s", "ended") is False
+    assert await store.ping() is False
+    await assert_operators_hear(store)
+
+
+async def assert_operators_hear(store: RedisSessionStore) -> None:
+    calls: list[Callable[[], Awaitable[Any]]] = [
+        store.list_active,
+        store.count_active,
+        store.page,
+        store.get_stats,
+        store.cleanup_expired,
+        store.activity,
+        lambda: store.sessions_of("u"),
+    ]
+    for call in calls:
+        with pytest.raises(StoreUnavailable):
+            await call()
+
+
+async def healed(store: RedisSessionStore) -> None:
+    async with asyncio.timeout(5):
+        while not await store.ping():  # noqa: ASYNC110 - the store has no event for it; a probe a second
+            await asyncio.sleep(0.02)
+
+
+async def test_killed_and_restarted_empty(
+    store: RedisSessionStore, own_valkey: ValkeyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await store.set("s", SessionData("s"))
+    own_valkey.stop()
+    await assert_degraded(store)
+    started = time.perf_counter()
+    for _ in range(200):
+        await store.count_message("s")
+    assert time.perf_counter() - started < 0.2
+    own_valkey.start()
+    await healed(store)
+    assert store.available is True
+    assert await store.get("s") is None
+    assert await store.set("s", SessionData("s"))
+    assert await store.increment_counter("s", "n") == 1
+    assert len(re.findall("session_store.away", caplog.text)) == 1
+    assert len(re.findall("session_store.back", caplog.text)) == 1
+
+
+async def test_a_restart_between_two_calls_is_not_noticed(store: RedisSessionStore, own_valkey: ValkeyServer) -> None:
+    await store.set("s", SessionData("s"))
+    own_valkey.stop()
+    own_valkey.start()
+    await asyncio.sleep(0.01)  # for the loop to hear that the connection is closed
+    assert await store.set("s", SessionData("s"))
+    assert await store.count_message("s") is not None
+
+
+@pytest.mark.parametrize("pause", ["CLIENT PAUSE 1000 ALL", "DEBUG SLEEP 1"])
+async def test_paused(tmp_path: Path, pause: str) -> None:
+    server = ValkeyServer(tmp_path, "--enable-debug-command", "yes")
+    server.start()
+    store = RedisSessionStore(server.url, "f:", 300, options=FAST)
+    await store.set("s", SessionData("s"))
+    thread = threading.Thread(target=redis.Redis(port=server.port).execute_command, args=pause.split())
+    thread.start()
+    await asyncio.sleep(0.03)
+    started = time.perf_counter()
+    counted = await asyncio.gather(*(store.count_message("s") for _ in range(20)))
+    assert counted == [None] * 20
+    assert time.perf_counter() - started < 0.45
+    assert store.available is False
+    while await store.ping() is False and time.perf_counter() - started < 0.9:
+        asked = time.perf_counter()
+        assert await store.get("s") is None
+        assert time.perf_counter() - asked < 0.35
+    thread.join()
+    await healed(store)
+    data = await store.count_message("s")
+    assert data is not None
+    # The messages of the pause were sent, and may have been counted when the server woke.
+    assert data.message_count in (1, 21)
+    server.stop()
+
+
+async def test_loading_is_away(store: RedisSessionStore, own_valkey: ValkeyServer, admin: redis.Redis) -> None:
+    """A replica that has never seen its primary answers MASTERDOWN to everything, as a loading server does."""
+    await store.set("s", SessionData("s"))
+    admin.config_set("replica-serve-stale-data", "no")
+    admin.execute_command("REPLICAOF", "127.0.0.1", "1")
+    await assert_degraded(store)
+    admin.execute_command("REPLICAOF", "NO", "ONE")
+    await healed(store)
+    assert await store.exists("s")
+    assert store.available is True
+
+
+async def test_read_only_replica(store: RedisSessionStore, admin: redis.Redis) -> None:
+    await store.set("gone", SessionData("gone"), 0.01)
+    await asyncio.sleep(0.02)
+    await store.set("s", SessionData("s", user_id="u"))
+    admin.execute_command("REPLICAOF", "127.0.0.1", "1")
+    data = await store.get("s")
+    assert data is not None
+    assert data.user_id == "u"
+    assert await store.set("t", SessionData("t")) is False
+    assert await store.count_message("s") is None
+    assert store.available is False
+    assert await store.increment_counter("s", "n") == 0
+    assert await store.update("s", {"n": 1}) is False
+    assert await store.touch("s") is False
+    assert await store.delete("s") is False
+    with pytest.raises(StoreUnavailable, match="READONLY"):
+        await store.cleanup_expired()
+    assert await store.list_active() == ["s"]
+    admin.execute_command("REPLICAOF", "NO", "ONE")
+    assert await store.count_message("s") is not None
+    assert store.available is True
+
+
+async def test_memory_is_full(store: RedisSessionStore, admin: redis.Redis, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    await store.set("s", SessionData("s"))
+    admin.config_set("maxmemory", "1")
+    for _ in range(20):
+        assert await store.set("t", SessionData("t")) is False
+        assert await store.count_message("s") is None
+        assert store.available is False
+        assert await store.increment_counter("s", "n") == 0
+    data = await store.get("s")
+    assert data is not None
+    assert (data.message_count, data.metadata) == (0, {})
+    assert await store.count_active() == 1
+    assert store.available is False
+    admin.config_set("maxmemory", "0")
+    assert await store.count_message("s") is not None
+    assert store.available is True
+    assert len(re.findall("session_store.refuses .*code=OOM", caplog.text)) == 1
+
+
+async def test_sessions_end_though_memory_is_full(
+    store: RedisSessionStore, admin: redis.Redis, ended: list[tuple[str, str, str | None]]
+) -> None:
+    await store.set("s", SessionData("s"))
+    await store.set("t", SessionData("t"), 0.01)
+    await asyncio.sleep(0.02)
+    admin.config_set("maxmemory", "1")
+    assert await store.delete("s") is True
+    assert await store.cleanup_expired() == 1
+    assert sorted(ended) == [("s", "deleted", None), ("t", "expired", None)]
+
+
+# ---- a wire that can be cut ---------------------------------------------------------------------------
+
+
+class Wire:
+    """A proxy that lets through so many bytes of replies, then cuts."""
+
+    def __init__(self, port: int) -> None:
+        self.server_port = port
+        self.port = 0
+        self.bytes_left: int | None = None
+        self.garbage = b""
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.server_port)
+        try:
+            await asyncio.gather(self.requests(reader, up_writer), self.replies(up_reader, writer))
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+            up_writer.close()
+
+    async def requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        raise ConnectionResetError
+
+    async def replies(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            if self.garbage:
+                data, self.garbage = self.garbage, b""
+            writer.write(data[: self.bytes_left])
+            if self.bytes_left is not None and self.bytes_left < len(data):
+                self.bytes_left = None
+                await writer.drain()
+                raise ConnectionResetError
+        raise ConnectionResetError
+
+
+@asynccontextmanager
+async def wire(server: ValkeyServer) -> AsyncIterator[Wire]:
+    made = Wire(server.port)
+    listener = await asyncio.start_server(made.carry, "127.0.0.1", 0)
+    made.port = listener.sockets[0].getsockname()[1]
+    yield made
+    listener.close()
+
+
+@pytest.mark.parametrize("after", [0, 1, 17, 300, 1500, 5001])
+async def test_cut_in_mid_reply(valkey: ValkeyServer, prefix: str, after: int) -> None:
+    async with wire(valkey) as cut:
+        store = RedisSessionStore(f"redis://127.0.0.1:{cut.port}/0", prefix, options=FAST)
+        for n in range(50):
+            await store.set(f"s{n}", SessionData(f"s{n}", user_id=f"u{n}"))
+        cut.bytes_left = after
+        results = await asyncio.gather(*(store.get(f"s{n}") for n in range(50)))
+        for n, data in enumerate(results):
+            assert data is None or (data.session_id, data.user_id) == (f"s{n}", f"u{n}")
+        assert None in results
+        again = await asyncio.gather(*(store.get(f"s{n}") for n in range(50)))
+        assert [data.user_id for data in again if data] == [f"u{n}" for n in range(50)]
+        assert store.available is True
+        await store.close()
+
+
+@pytest.mark.parametrize("garbage", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"+OK\r\n" * 100])
+async def test_replies_that_make_no_sense(valkey: ValkeyServer, prefix: str, garbage: bytes) -> None:
+    async with wire(valkey) as odd:
+        store = RedisSessionStore(f"redis://127.0.0.1:{odd.port}/0", prefix, options=FAST)
+        await store.set("s", SessionData("s"))
+        odd.garbage = garbage
+        await asyncio.gather(*(store.exists("s") for _ in range(5)))
+        assert await store.exists("s") is True
+        await store.close()
+
+
+async def test_a_server_that_accepts_and_says_nothing() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    listener = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    store = RedisSessionStore(f"redis://127.0.0.1:{port}/0", options=FAST)
+    started = time.perf_counter()
+    await assert_degraded(store)
+    # Three tries to connect, then at once; the circuit's probe may be due once.
+    assert time.perf_counter() - started < 4 * 0.2 + 0.3
+    listener.close()
+
+
+@pytest.mark.slow
+async def test_killed_again_and_again_under_load(store: RedisSessionStore, own_valkey: ValkeyServer) -> None:
+    wrong: list[str] = []
+    stop = asyncio.Event()
+
+    async def client(n: int) -> None:
+        name = f"s{n}"
+        while not stop.is_set():
+            data = await store.get_or_create(name, lambda: SessionData(name, user_id=name))
+            counted = await store.count_message(name)
+            wrong.extend(d.session_id for d in (data, counted) if d and (d.session_id, d.user_id) != (name, name))
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as group:
+        for n in range(50):
+            group.create_task(client(n))
+        for _ in range(6):
+            await asyncio.sleep(0.5)
+            await asyncio.to_thread(own_valkey.stop)
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(own_valkey.start)
+        await asyncio.sleep(1.5)
+        assert store.available is True
+        stop.set()
+    assert wrong == []
+    assert await store.count_active() == 50

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
-from uvicorn.supervisors import ChangeReload
 
 from supportdesk.lifespan import process
 
@@ -35,7 +35,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def configured(host: str, port: int, reload: bool = False) -> uvicorn.Config:
+def configured(host: str, port: int) -> uvicorn.Config:
     return uvicorn.Config(
         "supportdesk.asgi:application",
         host=host,
@@ -54,19 +54,12 @@ def configured(host: str, port: int, reload: bool = False) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=CLOSE_SECONDS,
-        reload=reload,
     )
 
 
-def serve(host: str, port: int, reload: bool = False) -> None:
+def serve(host: str, port: int) -> None:
     """Serves until SIGTERM or SIGINT, then drains; the process ends with 0."""
-    config = configured(host, port, reload)
     # uvicorn raises the signal again once it has stopped: a drained process has ended well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
-        if reload:
-            ChangeReload(config, target=Server(config).run, sockets=[config.bind_socket()]).run()
-        else:
-            Server(config).run()
-    except KeyboardInterrupt:
-        pass
+    with suppress(KeyboardInterrupt):
+        Server(configured(host, port)).run()

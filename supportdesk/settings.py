@@ -131,7 +131,13 @@ AGENT_TOOLS = env.items(
     "agent_app.tools.attachments.read_attachment,"
     "agent_app.tools.escalation.ask_for_person",
 )
+# The file that says when a person should take over. Empty: the one that ships with the project.
+ESCALATION_POLICY = env.text("ESCALATION_POLICY")
 ESCALATION_TIMEOUT = env.whole("ESCALATION_TIMEOUT", 120, 10, 86400)  # seconds until the customer is told nobody came
+
+# What makes vectors of texts: minilm (English, in the install), none (words alone), or the absolute path of a folder
+# with model.onnx and tokenizer.json (any sentence model exported to ONNX).
+KNOWLEDGE_EMBEDDER = env.text("KNOWLEDGE_EMBEDDER", "minilm")
 
 # Days that an ended conversation is kept before `manage.py cleanup` deletes it; 0 keeps it for ever.
 CONVERSATION_RETENTION_DAYS = env.whole("CONVERSATION_RETENTION_DAYS", 365, 0)

@@ -33,15 +33,16 @@ lint: setup ## format, rules, types, import contracts, Django's checks, the API 
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 
+BENCHMARKS := chat
 bench: setup ## the benchmarks, one table each
-	@for file in benchmarks/*.py; do $(BIN)/python "$$file" || exit 1; done
+	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 schema: setup ## print the API's OpenAPI schema
 	@$(BIN)/python manage.py spectacular --validate --fail-on-warn
 
-LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+LOCK := $(abspath $(BIN))/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 lock: setup ## renew the locks from requirements/*.in
-	$(LOCK) --upgrade requirements/base.in -o requirements/base.txt
-	$(LOCK) --upgrade -c requirements/base.txt requirements/dev.in -o requirements/dev.txt
-	$(LOCK) --upgrade -c requirements/base.txt requirements/llm.in -o requirements/llm.txt
+	cd requirements && $(LOCK) base.in -o base.txt
+	cd requirements && for name in $(filter-out base,$(basename $(notdir $(wildcard requirements/*.in)))); do \
+		$(LOCK) -c base.txt $$name.in -o $$name.txt || exit 1; done

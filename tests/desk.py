@@ -5,9 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import httpx
+import psycopg
 
 from tests.conftest import free_port
 
@@ -22,9 +24,9 @@ class Desk:
         self.url = f"http://127.0.0.1:{self.port}"
         self.sockets = f"ws://127.0.0.1:{self.port}"
         self.log = folder / f"desk-{self.port}.log"
-        database = os.environ.get("DATABASE_URL", f"sqlite:///{folder / 'desk.sqlite3'}")
-        defaults = {"PORT": str(self.port), "DATABASE_URL": database, "MEDIA_ROOT": str(folder / "media")}
-        self.environ = os.environ | defaults | settings
+        self.environ = os.environ | {"PORT": str(self.port), "MEDIA_ROOT": str(folder / "media")} | settings
+        if "DATABASE_URL" not in settings:
+            self.environ["DATABASE_URL"] = database_of_its_own(folder)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> None:
@@ -51,3 +53,17 @@ class Desk:
         if self.process.poll() is None:
             self.process.send_signal(how)
         return self.process.wait(30)
+
+
+def database_of_its_own(folder: Path) -> str:
+    """The address of an empty database: on the run's PostgreSQL when there is one, else SQLite in `folder`.
+
+    On PostgreSQL it is left behind, since a test may start a desk on it again; the run's server goes as a whole.
+    """
+    server = os.environ.get("DATABASE_URL", "")
+    if not server.startswith("postgres"):
+        return f"sqlite:///{folder / 'desk.sqlite3'}"
+    name = f"desk_{uuid.uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return f"{server.rpartition('/')[0]}/{name}"

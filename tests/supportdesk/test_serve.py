@@ -134,7 +134,7 @@ def test_a_wrong_setting_stops_the_start_with_one_line(tmp_path: Path, settings:
 
 
 def test_a_database_that_lacks_migrations_stops_the_start(tmp_path: Path) -> None:
-    done = serve(tmp_path)
+    done = serve(tmp_path, DATABASE_URL=f"sqlite:///{tmp_path}/empty.sqlite3")
     assert done.returncode != 0
     assert "run manage.py migrate" in done.stderr
 

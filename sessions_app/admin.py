@@ -189,6 +189,14 @@ class SessionAdmin(admin.ModelAdmin):
         except StoreUnavailable:
             return self.store_away(request)
 
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        try:
+            return super().history_view(request, object_id, extra_context)
+        except StoreUnavailable:
+            return self.store_away(request)
+
     def store_away(self, request: HttpRequest) -> HttpResponse:
         """A banner in the place of what cannot be known; 503, so that no monitor takes it for an empty desk."""
         context = {**self.page(request, _("Live sessions")), "cl": {"opts": self.opts}}

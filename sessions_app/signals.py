@@ -43,7 +43,14 @@ async def tell(sender: type, endings: Sequence[Ending]) -> list[Ending]:
                 told += [ending for ending, well in zip(some, heard, strict=True) if well]
             return told
         finally:
-            await sync_to_async(connections.close_all)()  # that thread ends here
+            await sync_to_async(close_connections)()  # that thread ends here
+
+
+def close_connections() -> None:
+    """Under async_to_sync the receivers' thread is the caller's, which may be in the middle of a transaction."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
 
 
 async def _heard(sender: type, ending: Ending) -> bool:

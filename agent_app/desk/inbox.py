@@ -71,7 +71,8 @@ class Card:
 
 def cards_of(tab: Tab, words: str) -> list[Card]:
     """At most MOST_CARDS, and one more if there are more, so that the page can say so."""
-    last = Message.objects.filter(conversation=OuterRef("pk"), seq=OuterRef("last_seq"))
+    said = Message.objects.filter(conversation=OuterRef("pk")).exclude(role=Message.Role.SYSTEM)
+    last = said.order_by("-seq")
     found = matching(Conversation.objects.open().filter(tab.only), words).select_related("assignee")
     found = found.annotate(last_text=Subquery(last.values("text")[:1]), last_role=Subquery(last.values("role")[:1]))
     now = timezone.now()

@@ -102,7 +102,7 @@ export class Conversation extends EventTarget {
     }
     this.entries = unsent;
     this.#changed();
-    if (unsent.length) await this.#begin();
+    if (unsent.length) this.#begin();
   }
 
   /** Written and not yet in the log, as far as this tab knows. */
@@ -280,7 +280,7 @@ export class Conversation extends EventTarget {
     this.messages.push(message);
     this.lastSeq = message.seq;
     if (message.turn && message.turn === this.turn?.id) this.turn = null;
-    if (message.role === "staff") this.typing = false;
+    if (message.role === "staff") Object.assign(this, { typing: false, who: this.who ?? message.author });
     const entry = message.role === "customer" && this.entries.find((e) => e.client_id === message.client_id);
     if (entry) this.#done(entry);
     const live = this.caughtUp;

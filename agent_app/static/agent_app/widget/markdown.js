@@ -4,7 +4,8 @@ import { Marked } from "../vendor/marked/marked.mjs";
 import { element } from "./element.js";
 import { strings } from "./strings.js";
 
-const marked = new Marked({ gfm: true, breaks: true });
+// HTML in a message is shown as it was typed, as the server does it; the sanitiser is the second lock.
+const marked = new Marked({ gfm: true, breaks: true, renderer: { html: ({ text }) => escaped(text) } });
 const ALLOWED = {
   ALLOWED_TAGS: [
     ...["a", "p", "br", "hr", "strong", "em", "del", "code", "pre", "blockquote", "ul", "ol", "li"],
@@ -15,6 +16,10 @@ const ALLOWED = {
   RETURN_DOM_FRAGMENT: true,
 };
 const MARK = /\[(\d{1,2})\]/g;
+
+function escaped(text) {
+  return text.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
+}
 
 export function rendered(text, citations = []) {
   const fragment = DOMPurify.sanitize(marked.parse(text), ALLOWED);

@@ -95,9 +95,10 @@ export class Panel {
     return (this.ending = element("section", { class: "ending", role: "status" }, this.ended, this.anew));
   }
 
-  #again() {
-    if (this.chat.ended) this.chat.startAnew();
+  async #again() {
+    if (this.chat.ended) await this.chat.startAnew();
     else this.chat.connectAgain();
+    this.#render(); // now, for what is hidden takes no focus
     this.composer.focus();
   }
 

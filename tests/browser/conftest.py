@@ -1,0 +1,58 @@
+"""A real Chromium on a real desk. What the page logs as an error fails the test that saw it."""
+
+import shutil
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
+
+from tests.desk import Desk
+
+PATIENCE_MS = 15_000  # for anything that should happen
+# The network is taken away by some tests, and Chromium writes a line for each failed try.
+EXPECTED_ERRORS = ("WebSocket connection to", "net::ERR_", "Failed to load resource")
+
+
+@pytest.fixture(scope="session")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """A desk with the sample knowledge, as `make run` starts it."""
+    running = Desk(tmp_path_factory.mktemp("desk"), CHAT_SESSION_RATE_LIMIT="100000/min")
+    running.start("--prepare")
+    yield running
+    running.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(chromium: Browser) -> AsyncIterator[BrowserContext]:
+    """One customer's browser. Fails for uncaught errors and for whatever the Content-Security-Policy refused."""
+    context = await chromium.new_context(viewport={"width": 1280, "height": 800}, locale="en-IE")
+    context.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    errors: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        if message.type == "error" and not any(known in message.text for known in EXPECTED_ERRORS):
+            errors.append(message.text)
+
+    context.on("console", heard)
+    context.on("weberror", lambda error: errors.append(str(error.error)))
+    yield context
+    await context.close()
+    assert errors == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(context: BrowserContext) -> Page:
+    return await context.new_page()

@@ -1,11 +1,15 @@
 """A desk of its own for a test: `manage.py serve` as its operator runs it, in another process."""
 
+import atexit
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -30,7 +34,10 @@ class Desk:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> None:
-        """Returns once /healthz answers; raises with the log when it does not within 30 s."""
+        """Returns once /healthz answers; raises with the log when it does not within 30 s.
+
+        The sample knowledge is there without `--prepare`, too; with it the start is that of `make run`.
+        """
         command = [sys.executable, "manage.py", "serve", *options]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=CHECKOUT, env=self.environ, stdout=log, stderr=log)
@@ -56,14 +63,36 @@ class Desk:
 
 
 def database_of_its_own(folder: Path) -> str:
-    """The address of an empty database: on the run's PostgreSQL when there is one, else SQLite in `folder`.
+    """The address of a database with the sample knowledge: on the run's PostgreSQL when there is one, else in `folder`.
 
     On PostgreSQL it is left behind, since a test may start a desk on it again; the run's server goes as a whole.
     """
-    server = os.environ.get("DATABASE_URL", "")
-    if not server.startswith("postgres"):
+    template = prepared_database()
+    if template.startswith("sqlite:///"):
+        shutil.copy(template.removeprefix("sqlite:///"), folder / "desk.sqlite3")
         return f"sqlite:///{folder / 'desk.sqlite3'}"
+    return create_database(template.rpartition("/")[2])
+
+
+@cache
+def prepared_database() -> str:
+    """Migrated, loaded and indexed once a process: building the index takes seconds, copying it none."""
+    if os.environ.get("DATABASE_URL", "").startswith("postgres"):
+        address = create_database()
+    else:
+        folder = tempfile.mkdtemp(prefix="desk-")
+        atexit.register(shutil.rmtree, folder)
+        address = f"sqlite:///{folder}/template.sqlite3"
+    for command in ("migrate", "load_knowledge"):
+        arguments = [sys.executable, "manage.py", command, "-v", "0"]
+        environ = os.environ | {"DATABASE_URL": address}
+        subprocess.run(arguments, cwd=CHECKOUT, env=environ, check=True, stdout=subprocess.DEVNULL)
+    return address
+
+
+def create_database(template: str = "template1") -> str:
     name = f"desk_{uuid.uuid4().hex}"
+    server = os.environ["DATABASE_URL"]
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     return f"{server.rpartition('/')[0]}/{name}"

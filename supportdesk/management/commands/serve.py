@@ -1,10 +1,11 @@
 """`manage.py serve`: the desk under uvicorn, with the drain of server.py."""
 
 import logging
+from io import StringIO
 from typing import Any
 
 from django.conf import settings
-from django.core.management import call_command, get_commands
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
@@ -37,8 +38,10 @@ class Command(BaseCommand):
 
     def prepare(self) -> None:
         call_command("migrate", verbosity=0)
-        if "load_knowledge" in get_commands():
-            call_command("load_knowledge")
+        # The index is the running server's work: it takes seconds, and /healthz need not wait for it.
+        said = StringIO()
+        call_command("load_knowledge", no_index=True, stdout=said)
+        self.stdout.write(f"Sample knowledge: {said.getvalue().splitlines()[-1]}")
         if settings.DEBUG:
             call_command("demo_admin")
 

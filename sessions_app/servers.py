@@ -16,6 +16,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio import Redis
 from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 Address = tuple[str, int]
@@ -75,8 +77,14 @@ class Server:
     async def primary(self) -> Address:
         """Whom the first sentinel that answers names. ConnectionError when none does."""
         for host, port in self.sentinels:
+            # Without redis-py's retries: the next sentinel is a better try.
             sentinel = Redis(
-                host=host, port=port, socket_timeout=0.3, socket_connect_timeout=0.3, decode_responses=True
+                host=host,
+                port=port,
+                socket_timeout=0.3,
+                socket_connect_timeout=0.3,
+                decode_responses=True,
+                retry=Retry(NoBackoff(), 0),
             )
             try:
                 found: Any = await sentinel.sentinel_get_master_addr_by_name(self.service)

@@ -302,8 +302,9 @@ class Client:
             async with asyncio.timeout(self.server.connect_timeout):
                 line = await self._open()
         except (OSError, TimeoutError, StoreUnavailable) as error:
-            self.breaker.failed(f"no connection ({error or 'no answer in time'})")
-            raise StoreUnavailable(f"{self.server}: no connection ({error or 'no answer in time'}).") from error
+            why = f"no connection ({str(error) or 'no answer in time'})"
+            self.breaker.failed(why)
+            raise StoreUnavailable(f"{self.server}: {why}.") from error
         finally:
             self._connecting = None
         if self.breaker.failures:

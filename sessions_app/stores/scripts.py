@@ -41,7 +41,9 @@ class Scripts:
     async def run(self, bucket: int, name: str, *texts: str) -> Any:
         """`texts`: the root, the session's key if the script is of a session, arguments."""
         script = self._scripts[name]
-        line = await self.line(bucket)
+        root = texts[0]
+        client = self.client()
+        line = client.line(root) or await client.connected(root)
         try:
             reply = await line.send(pack(("EVALSHA", script.sha, script.keys, *texts)))
         except Refused as refused:
@@ -52,7 +54,8 @@ class Scripts:
 
     async def read(self, bucket: int, *command: str) -> tuple[Any, int]:
         """(the reply, the server's time in microseconds, which is not before the call)."""
-        line = await self.line(bucket)
+        client, root = self.client(), self.roots[bucket]
+        line = client.line(root) or await client.connected(root)
         try:
             return await line.read(pack(command)), line.server_now
         except Refused as refused:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from django.conf import settings
 
 from agent_app import chat
+from agent_app.knowledge.indexing import knowledge
 from sessions_app.stores import get_store
 from sessions_app.sweeper import Sweeper
 
@@ -36,8 +37,8 @@ class Process:
             yield
 
     def parts(self) -> list[Part]:
-        """In the order of starting: the sweeper's signals need the chat."""
-        return [chat.engine, Sweeper(get_store(), settings.SESSION_CLEANUP_INTERVAL)]
+        """In the order of starting: answers need knowledge, and the sweeper's signals need the chat."""
+        return [knowledge, chat.engine, Sweeper(get_store(), settings.SESSION_CLEANUP_INTERVAL)]
 
     async def drain(self, seconds: float) -> None:
         """Tells every socket to come back elsewhere and gives running turns `seconds` to finish."""

@@ -1,15 +1,48 @@
 """Every sentence that the agent says of its own accord. What is not here stands in a source that it cites."""
 
+PERSON = "If you write “I want to talk to a person”, someone from our team will take over here."
+
 TROUBLE = (
     "I am sorry, something went wrong on our side while I was looking for your answer. "
-    "Please try again in a moment, or write “I want to talk to a person” and someone will take over."
+    "Please try again in a moment. " + PERSON
 )
-DONT_KNOW = (
-    "I am sorry, I do not know the answer to that: I could not find it in our help pages. "
-    "If you write “I want to talk to a person”, someone from our team will take over here."
+DONT_KNOW = "I am sorry, I do not know the answer to that: I could not find it in our help pages. " + PERSON
+DONT_KNOW_PART = "I could not find an answer to “{question}” in our help pages. " + PERSON
+CLARIFY = "I am not sure that I understood you. Did you mean one of these?"
+CLARIFY_END = "Answer with the number, or put your question in other words. " + PERSON
+FOREIGN = (
+    "I am sorry, I can only answer in the language of our help pages ({languages}), and your message seems to be in "
+    "another one. Please write in {languages} if you can. " + PERSON
 )
+EMPTY = "Your message has no words that I could look for. Please tell me in a sentence what you would like to know."
+TOO_LONG = "There is more in the help pages that the numbers lead to."
+
 HANDED_OVER = (
     "I have asked a person to take over. Your ticket number is {ticket}. "
     "Someone will answer you right here; until then you can add details, and I go on helping where I can."
 )
+GAVE_UP = (
+    "I could not help you several times now, so I have asked a person to take over. Your ticket number is {ticket}. "
+    "Someone will answer you right here."
+)
 STILL_WAITING = "Your request is with our team under ticket {ticket}, and a person will answer you right here."
+
+GREETING = "Hello! Tell me what you would like to know, and I will look it up in our help pages."
+WELCOME = "You are welcome. Is there anything else I can look up for you?"
+GLAD = "Good. Is there anything else I can look up for you?"
+GOODBYE = "Goodbye, and thank you for writing to us."
+HOW_I_AM = "Thank you, I am fine. What can I look up for you?"
+WHO_I_AM = (
+    "I am this shop's assistant, a computer program. I answer from our help pages and show where an answer comes "
+    "from. " + PERSON
+)
+WHAT_I_CAN_DO = (
+    "I can answer questions about what our help pages cover, such as orders, delivery, returns and payment. "
+    "Ask me in your own words. " + PERSON
+)
+
+LANGUAGES = {
+    "ar": "Arabic", "da": "Danish", "de": "German", "el": "Greek", "en": "English", "es": "Spanish", "fi": "Finnish",
+    "fr": "French", "he": "Hebrew", "it": "Italian", "ja": "Japanese", "ko": "Korean", "nl": "Dutch", "no": "Norwegian",
+    "pl": "Polish", "pt": "Portuguese", "ru": "Russian", "sv": "Swedish", "tr": "Turkish", "zh": "Chinese",
+}  # fmt: skip

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 
 from agent_app.agent import catalogue
 from agent_app.agent.events import Answer, Escalation, Event, Text, TurnContext
@@ -14,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 # Seconds kept back from the deadline, so that the honest sentence still arrives in time.
 RESERVE = 0.5
+PATIENCE = 2  # unanswered questions in a row; the next one brings a person
 
 Judge = Callable[[TurnContext], Escalation | None]
 
@@ -41,7 +43,7 @@ class CustomerSupportAgent:
                     if isinstance(event, Answer):
                         return
                 raise RuntimeError("the responder ended without an answer")
-        except Exception:  # noqa: BLE001 - the outermost edge of a turn: whatever broke, the customer hears of it
+        except Exception:
             logger.exception("turn.failed thread=%s", context.thread_id)
         sorry = Text(f"\n\n{catalogue.TROUBLE}" if said else catalogue.TROUBLE)
         yield sorry
@@ -50,15 +52,42 @@ class CustomerSupportAgent:
     async def _respond(self, context: TurnContext) -> AsyncGenerator[Event, None]:
         escalation = self.judge(context)
         if escalation is not None:
-            text = (catalogue.HANDED_OVER if context.state == "ai" else catalogue.STILL_WAITING).format(
-                ticket=context.ticket
-            )
+            waiting = context.state != "ai"
+            text = (catalogue.STILL_WAITING if waiting else catalogue.HANDED_OVER).format(ticket=context.ticket)
             yield Text(text)
-            yield Answer(text, escalation=escalation)
+            yield Answer(text, escalation=None if waiting else escalation)
             return
         events = self.responder.respond(context, self.tools)
-        async for event in until(context.deadline - RESERVE, events):
-            yield event
+        async with aclosing(until(context.deadline - RESERVE, events)) as steps:
+            async for event in steps:
+                if isinstance(event, Answer):
+                    event, more = where_things_stand(context, event)
+                    if more:
+                        yield Text(more)
+                yield event
+
+
+def where_things_stand(context: TurnContext, answer: Answer) -> tuple[Answer, str]:
+    """The answer with what is to be said of the hand-over, and that text by itself ("" for none)."""
+    if context.state != "ai":
+        more = "\n\n" + catalogue.STILL_WAITING.format(ticket=context.ticket)
+        return replace(answer, text=answer.text + more), more
+    if answer.unanswered and failures(context) >= PATIENCE:
+        more = "\n\n" + catalogue.GAVE_UP.format(ticket=context.ticket)
+        escalation = Escalation("could not answer several times", "general", "normal", 0.8)
+        return replace(answer, text=answer.text + more, escalation=escalation), more
+    return answer, ""
+
+
+def failures(context: TurnContext) -> int:
+    """How many of the agent's latest answers in a row said that it does not know."""
+    count = 0
+    for message in reversed(context.messages):
+        if message.role == "agent":
+            if not message.text.startswith(catalogue.DONT_KNOW):
+                break
+            count += 1
+    return count
 
 
 async def until(deadline: float, events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:

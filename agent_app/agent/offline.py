@@ -1,10 +1,50 @@
-"""The responder that needs no network: it quotes the knowledge, or says that it does not know."""
+"""The responder that needs no network: it quotes the knowledge, asks back, or says that it does not know."""
 
+import re
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from agent_app.agent import catalogue
-from agent_app.agent.events import Answer, Event, Text, TurnContext
+from agent_app.agent import catalogue, questions
+from agent_app.agent.events import Answer, ChatMessage, Event, Text, Thinking, ToolEnded, ToolStarted, TurnContext
 from agent_app.agent.responder import ResponderOptions, Tool
+from agent_app.agent.smalltalk import reply_to, without_greeting
+from agent_app.knowledge.citations import Quotes
+from agent_app.knowledge.retrieval import Band, Findings
+
+CHOICES = 3
+NUMBER = re.compile(r"^\W*(?:(?:number|option|no\.?|nr\.?|the)\s+)?(\d|first|second|third|last)(?:\s+one)?\W*$", re.I)
+ORDINALS = {"first": 1, "second": 2, "third": 3}
+
+
+@dataclass
+class Draft:
+    """The answer as it grows: one part a question."""
+
+    parts: list[str] = field(default_factory=list)
+    quotes: Quotes = field(default_factory=Quotes)
+    probabilities: list[float] = field(default_factory=list)
+    unanswered: list[str] = field(default_factory=list)
+    choices: tuple[dict[str, Any], ...] = ()
+    tools: list[str] = field(default_factory=list)
+
+    def answer(self, longest: int) -> Answer:
+        """Whole parts only, as many as fit; an answer that is cut in the middle helps nobody."""
+        text = ""
+        for part in self.parts:
+            longer = f"{text}\n\n{part}" if text else part
+            if len(longer) > longest:
+                text = f"{text}\n\n{catalogue.TOO_LONG}" if text else part[:longest]
+                break
+            text = longer
+        return Answer(
+            text,
+            citations=tuple(self.quotes.citations),
+            choices=self.choices,
+            confidence=min(self.probabilities) if self.probabilities else None,
+            tools_used=tuple(dict.fromkeys(self.tools)),
+            unanswered="\n".join(self.unanswered) or None,
+        )
 
 
 class OfflineResponder:
@@ -12,5 +52,111 @@ class OfflineResponder:
         pass
 
     async def respond(self, context: TurnContext, tools: Mapping[str, Tool]) -> AsyncGenerator[Event, None]:
-        yield Text(catalogue.DONT_KNOW)
-        yield Answer(catalogue.DONT_KNOW, unanswered=context.question)
+        draft = Draft()
+        said = reply_to(context.question)
+        if said is None:
+            yield Thinking()
+            async for event in self._look_up(context, tools, draft):
+                yield event
+        else:
+            draft.parts.append(said)
+        answer = draft.answer(context.max_reply)
+        yield Text(answer.text)
+        yield answer
+
+    async def _look_up(
+        self, context: TurnContext, tools: Mapping[str, Tool], draft: Draft
+    ) -> AsyncGenerator[Event, None]:
+        chosen = chosen_of(context)
+        asked = [chosen.question] if chosen else questions.split(without_greeting(context.question))
+        if not asked:
+            draft.parts.append(catalogue.EMPTY)
+        search = tools.get("search_knowledge")
+        if search is None or not asked:
+            if asked:
+                not_known(draft, asked[0], alone=True)
+            return
+        draft.tools.append(search.name)
+        yield ToolStarted(search.name)
+        if chosen:
+            found = [await search(context, query=chosen.question, article=chosen.slug)]
+        else:
+            found = [await find(context, search, question) for question in asked]
+        yield ToolEnded(search.name)
+        for question, findings in zip(asked, found, strict=True):
+            add(draft, question, findings, alone=len(asked) == 1)
+
+
+async def find(context: TurnContext, search: Tool, question: str) -> Findings:
+    """A follow-up ("and for children?") is understood with the question before it, where that helps."""
+    findings: Findings = await search(context, query=question)
+    before = questions.asked_before(context)
+    if findings.band == Band.ANSWER and not questions.leans_on_earlier(question):
+        return findings
+    if before is None or not questions.is_follow_up(question):
+        return findings
+    together: Findings = await search(context, query=f"{before} {question}")
+    return together if together.probability > findings.probability or questions.leans_on_earlier(question) else findings
+
+
+def add(draft: Draft, question: str, findings: Findings, alone: bool) -> None:
+    if findings.language is not None:
+        languages = catalogue.LANGUAGES.get("en", "English")
+        draft.parts.append(catalogue.FOREIGN.format(languages=languages))
+        draft.unanswered.append(question)
+    elif findings.band == Band.ANSWER:
+        best = findings.hits[0]
+        quoted = draft.quotes.quote(best.source, best.passage)
+        if quoted is not None:
+            draft.parts.append(quoted if alone else f"**{best.source.title}**\n\n{quoted}")
+        draft.probabilities.append(findings.probability)
+    elif findings.band == Band.CLARIFY and alone:
+        titles = {hit.source.slug: hit.source.title for hit in findings.hits[:CHOICES]}
+        draft.choices = tuple({"id": slug, "label": title} for slug, title in titles.items())
+        listed = "\n".join(f"{number}. {title}" for number, title in enumerate(titles.values(), 1))
+        draft.parts.append(f"{catalogue.CLARIFY}\n\n{listed}\n\n{catalogue.CLARIFY_END}")
+        draft.probabilities.append(findings.probability)
+    else:
+        not_known(draft, question, alone)
+
+
+def not_known(draft: Draft, question: str, alone: bool) -> None:
+    shown = question if len(question) <= 120 else f"{question[:117]}…"
+    draft.parts.append(catalogue.DONT_KNOW if alone else catalogue.DONT_KNOW_PART.format(question=shown))
+    draft.unanswered.append(question)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What the customer picked after "did you mean": the article, for the question that was asked."""
+
+    slug: str
+    question: str
+
+
+def chosen_of(context: TurnContext) -> Chosen | None:
+    offer = last_offer(context)
+    if offer is None or not offer.choices:
+        return None
+    text = context.question.strip()
+    number = number_of(text, len(offer.choices))
+    for place, choice in enumerate(offer.choices, 1):
+        if number == place or text.casefold() in (str(choice["id"]).casefold(), str(choice["label"]).casefold()):
+            asked = [m.text for m in context.messages if m.role == "customer" and m.seq < offer.seq]
+            return Chosen(str(choice["id"]), asked[-1] if asked else str(choice["label"]))
+    return None
+
+
+def last_offer(context: TurnContext) -> ChatMessage | None:
+    earlier = [message for message in context.messages if message.role == "agent"]
+    return earlier[-1] if earlier else None
+
+
+def number_of(text: str, choices: int) -> int | None:
+    found = NUMBER.match(text)
+    if found is None:
+        return None
+    word = found[1].lower()
+    if word == "last":
+        return choices
+    return ORDINALS.get(word) or (int(word) if word.isdigit() else None)

@@ -73,6 +73,17 @@ class LexicalIndex:
             coverage /= total + known
         return Matches(bm25, coverage, known / (total + known) if total + known else 0.0)
 
+    def share(self, terms: Sequence[str], held: set[str]) -> float:
+        """The IDF-weighted share of these terms that are among `held`."""
+        weights = {term: self._idf_of(term) for term in set(terms)}
+        total = sum(weights.values())
+        return sum(weight for term, weight in weights.items() if term in held) / total if total else 0.0
+
+    def _idf_of(self, term: str) -> float:
+        number = self._number.get(term)
+        holding = 0 if number is None else int(self.starts[number + 1] - self.starts[number])
+        return float(_idf(np.array([holding]), self.size)[0])
+
 
 def _idf(holding: NDArray[np.int64], size: int) -> NDArray[np.float64]:
     idf: NDArray[np.float64] = np.log(1 + (size - holding + 0.5) / (holding + 0.5))

@@ -103,7 +103,7 @@ def sections(body: str) -> Iterator[tuple[str, list[str]]]:
         if line.lstrip().startswith("```"):
             fenced = not fenced
         found = None if fenced else HEADING.match(line)
-        if line.strip() and not found or fenced:
+        if (line.strip() and not found) or fenced:
             lines.append(line.rstrip())
             continue
         if lines:

@@ -111,6 +111,9 @@ class KnowledgeState(models.Model):
     revision = models.PositiveBigIntegerField(default=1)
     build_until = models.DateTimeField(null=True, blank=True)
 
+    def __str__(self) -> str:
+        return f"revision {self.revision}"
+
     @classmethod
     def changed(cls) -> None:
         if not cls.objects.filter(pk=1).update(revision=F("revision") + 1):
@@ -149,6 +152,9 @@ class TextVector(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["embedder", "digest"], name="one_vector_once")]
+
+    def __str__(self) -> str:
+        return self.digest
 
 
 class IndexGenerationQuerySet(models.QuerySet["IndexGeneration"]):

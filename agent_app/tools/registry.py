@@ -13,6 +13,7 @@ from django.utils.module_loading import import_string
 from agent_app.agent.events import TurnContext
 from agent_app.agent.loop import CustomerSupportAgent
 from agent_app.agent.responder import Responder, ResponderOptions
+from agent_app.escalation import judge
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,6 @@ def build_responder() -> Responder:
 
 
 def build_agent() -> CustomerSupportAgent:
-    agent = CustomerSupportAgent(build_responder(), load_tools())
+    agent = CustomerSupportAgent(build_responder(), load_tools(), judge)
     logger.info("Agent initialized with %d tools (%s mode)", len(agent.tools), settings.AGENT_TOOL_REGISTRY_MODE)
     return agent

@@ -4,6 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from agent_app.knowledge.embedding import load_embedder
+from agent_app.knowledge.retrieval import KnowledgeIndex
+from agent_app.management.commands.load_knowledge import SAMPLE, read_folder
 from tests.conftest import ValkeyServer
 from tests.desk import Desk
 
@@ -45,3 +48,9 @@ def scripted_desk(valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
 def prepared(running: Desk) -> Desk:
     running.start("--prepare")
     return running
+
+
+@pytest.fixture(scope="session")
+def shop() -> KnowledgeIndex:
+    """The index of the sample shop, without a database."""
+    return KnowledgeIndex.build(read_folder(SAMPLE), load_embedder("minilm").embed)

@@ -1,0 +1,65 @@
+"""What a message asks: one question or several, and whether it leans on what was said before."""
+
+import re
+
+from agent_app.agent.events import TurnContext
+
+MOST = 4  # questions of one message that are answered
+SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+ASKING = re.compile(
+    r"^(?:and |but |so |also |or )?"
+    r"(?:how|what|when|where|which|who|whom|whose|why|can|could|may|do|does|did|is|are|was|were"
+    r"|will|would|should|must|have|has|am|shall|i (?:want|need|would like) to know|tell me|please tell me)\b",
+    re.IGNORECASE,
+)
+# "… and how do I …": a second question in the same sentence.
+SECOND = re.compile(
+    r"(?:,\s*|\s+)(?:and|also|and also|or)\s+"
+    r"(?=(?:how|what|when|where|which|who|why|can i|can you|could you|do you|do i|is there|are there)\b)",
+    re.IGNORECASE,
+)
+WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+
+OPENS_FOLLOW_UP = re.compile(
+    r"^\W*(?:and|but|or|so|then|what about|how about|what if|also|even|same|only)\b", re.IGNORECASE
+)
+POINTS_BACK = re.compile(
+    r"\b(?:it|its|that|this|those|these|them|they|ones?|there|then|same|the (?:first|second|third|last|other) one)\b",
+    re.IGNORECASE,
+)
+SHORT = 6  # words: longer messages say what they are about
+
+
+def split(text: str) -> list[str]:
+    """The questions in a message, each with the statements before it, for those say what it is about."""
+    found: list[str] = []
+    waiting: list[str] = []
+    for sentence in SENTENCE.split(text):
+        for part in SECOND.split(sentence):
+            part = part.strip()
+            if not WORD.search(part):
+                continue
+            waiting.append(part)
+            if part.endswith("?") or ASKING.match(part):
+                found.append(" ".join(waiting))
+                waiting = []
+    if not found:
+        return [" ".join(waiting)] if waiting else []
+    if waiting and len(found) == 1:
+        found[0] = " ".join([found[0], *waiting])
+    return found[:MOST]
+
+
+def is_follow_up(text: str) -> bool:
+    return len(WORD.findall(text)) <= SHORT or leans_on_earlier(text) or bool(POINTS_BACK.search(text))
+
+
+def leans_on_earlier(text: str) -> bool:
+    """It cannot be understood by itself: "and for children?", "what about the second one?"."""
+    return bool(OPENS_FOLLOW_UP.match(text)) and len(WORD.findall(text)) <= SHORT + 2
+
+
+def asked_before(context: TurnContext) -> str | None:
+    """The customer's latest answered question."""
+    earlier = [m.text for m in context.messages if m.role == "customer" and m.seq <= context.answered_upto]
+    return earlier[-1] if earlier else None

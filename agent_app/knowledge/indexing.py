@@ -1,0 +1,234 @@
+"""The index of this process: loaded from the newest generation in the database, swapped whole, built by whoever can.
+
+Every change of an article counts the knowledge's revision up, in its own transaction. Each process looks once a second
+whether there is a newer generation, or a revision that no generation holds; then one of them builds it, under a lease.
+Readers never wait for that: they hold the index that they began with.
+"""
+
+import asyncio
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from typing import TypeVar
+
+import numpy as np
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections, connection
+
+from agent_app.knowledge.embedding import Embedder, Vectors, load_embedder
+from agent_app.knowledge.passages import Source
+from agent_app.knowledge.retrieval import Findings, KnowledgeIndex
+from agent_app.models.knowledge import Article, IndexGeneration, KnowledgeState, TextVector
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY = 1.0  # seconds
+# An index of more articles is first published with the earlier head and calibration, which takes no time, and then
+# again with its own.
+AT_ONCE = 300
+SEARCHERS = 2  # threads; a search is 10 ms of one core
+ASKED_AT_ONCE = 500  # digests in one query
+
+Result = TypeVar("Result")
+
+
+class Knowledge:
+    """All work is off the event loop, on threads of its own: Django's shared one belongs to everybody."""
+
+    def __init__(self) -> None:
+        self._index: KnowledgeIndex | None = None
+        self._generation: tuple[int, datetime] | None = None
+        self._looked_at = 0.0
+        self._watching: threading.Event | None = None
+        self._searchers = ThreadPoolExecutor(SEARCHERS, "knowledge-search")
+        self._keeper = ThreadPoolExecutor(1, "knowledge-keeper")  # the only thread that touches the database
+
+    # ---- asking ----
+
+    async def search(self, query: str, limit: int = 3, article: str | None = None) -> Findings:
+        """What the published articles say to `query`; with `article`, only what that one (its slug) says."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._searchers, self.find, query, limit, article)
+
+    def find(self, query: str, limit: int = 3, article: str | None = None) -> Findings:
+        """`search` for whoever has a thread to wait in."""
+        return self.current().search(query, self.embedder.embed, limit, article)
+
+    @property
+    def embedder(self) -> Embedder:
+        return load_embedder(settings.KNOWLEDGE_EMBEDDER)
+
+    def current(self) -> KnowledgeIndex:
+        """The index, at most a second behind the database. Waits only for the process's first one."""
+        stale = self._watching is None and time.monotonic() - self._looked_at > LOOK_EVERY
+        if self._index is None or stale:
+            self._on_keeper(self.look).result()
+        return self._index if self._index is not None else EMPTY
+
+    # ---- keeping up ----
+
+    async def start(self) -> None:
+        """Loads the model and the index, and goes on looking for newer ones until `stop`."""
+        self._watching = threading.Event()
+        self._on_keeper(self._watch, self._watching)
+
+    async def stop(self) -> None:
+        if self._watching is not None:
+            self._watching.set()
+            self._watching = None
+        await asyncio.get_running_loop().run_in_executor(None, self._on_keeper(self.forget).result)
+
+    def warm(self) -> None:
+        """Begins to load the model and the index, so that the first question does not wait for them."""
+        self._on_keeper(self._look_calmly)
+
+    def forget(self) -> None:
+        self._index = self._generation = None
+        self._looked_at = 0.0
+
+    def renew(self) -> KnowledgeIndex:
+        """Brings the index up to date and waits for it: for commands."""
+        self._on_keeper(self.look).result()
+        return self.current()
+
+    def _watch(self, ended: threading.Event) -> None:
+        # Looks by putting itself into the keeper's queue again, so that whoever waits there comes in between.
+        self._look_calmly()
+        if not ended.wait(LOOK_EVERY):
+            self._on_keeper(self._watch, ended)
+
+    def _look_calmly(self) -> None:
+        try:
+            self.look()
+        except DatabaseError:
+            logger.warning("knowledge.database_away", exc_info=True)
+        except Exception:  # the outermost edge of the keeper's thread: it must look again in a second
+            logger.exception("knowledge.not_loaded")
+
+    def look(self) -> None:
+        """Loads a newer generation, and builds one where the knowledge is ahead of it. On the keeper's thread."""
+        embedder = self.embedder
+        newest = IndexGeneration.objects.newest(embedder.name)
+        if newest is None:
+            self._index, self._generation = EMPTY, None
+        elif self._generation != (newest.pk, newest.created_at):
+            self._load(newest)
+        held = newest.revision if newest else 0
+        if KnowledgeState.current_revision() > held and KnowledgeState.take_build():
+            try:
+                self._build(embedder)
+            finally:
+                KnowledgeState.end_build()
+        self._looked_at = time.monotonic()
+
+    def _load(self, generation: IndexGeneration) -> None:
+        began = time.monotonic()
+        self._index = KnowledgeIndex.from_bytes(bytes(generation.payload))
+        self._generation = (generation.pk, generation.created_at)
+        logger.info(
+            "knowledge.loaded generation=%d articles=%d ms=%d",
+            generation.pk,
+            generation.articles,
+            (time.monotonic() - began) * 1000,
+        )
+
+    # ---- building ----
+
+    def _build(self, embedder: Embedder) -> None:
+        began = time.monotonic()
+        revision = KnowledgeState.current_revision()  # before the articles: what comes later is built later
+        sources = published_sources()
+        kept = KeptVectors(embedder)
+        earlier = self._index if self._index is not None and self._index.sources else None
+        if earlier is not None and len(sources) > AT_ONCE:
+            self._publish(KnowledgeIndex.build(sources, kept.embed, earlier), embedder, revision - 1)
+        self._publish(KnowledgeIndex.build(sources, kept.embed), embedder, revision)
+        forget_vectors(embedder, kept.digests)
+        logger.info("knowledge.built articles=%d ms=%d", len(sources), (time.monotonic() - began) * 1000)
+
+    def _publish(self, index: KnowledgeIndex, embedder: Embedder, revision: int) -> None:
+        generation = IndexGeneration.objects.create(
+            embedder=embedder.name,
+            revision=max(revision, 0),
+            articles=len(index.sources),
+            calibration=index.calibration.to_json(),
+            payload=index.to_bytes(),
+        )
+        self._index, self._generation = index, (generation.pk, generation.created_at)
+        IndexGeneration.objects.prune(embedder.name)
+
+    def _on_keeper(self, work: Callable[..., Result], *arguments: object) -> Future[Result]:
+        def with_connection() -> Result:
+            close_old_connections()
+            try:
+                return work(*arguments)
+            finally:
+                if not settings.DATABASES["default"].get("CONN_MAX_AGE"):
+                    connection.close()
+
+        return self._keeper.submit(with_connection)
+
+
+EMPTY = KnowledgeIndex.build([], lambda texts: np.zeros((len(texts), 1), np.float32))
+
+
+def published_sources() -> list[Source]:
+    articles = Article.objects.published().with_questions().order_by("slug")
+    return [
+        Source(article.slug, article.title, article.body, article.language, tuple(article.question_texts()))
+        for article in articles
+    ]
+
+
+class KeptVectors:
+    """Embeds through an embedder, but keeps every vector in the database, and embeds only what is new."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.embedder = embedder
+        self.digests: set[str] = set()
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        digests = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
+        self.digests.update(digests)
+        known = stored_vectors(self.embedder, set(digests))
+        new = {digest: text for digest, text in zip(digests, texts, strict=True) if digest not in known}
+        if new:
+            vectors = self.embedder.embed(list(new.values())).astype(np.float16)
+            TextVector.objects.bulk_create(
+                [
+                    TextVector(embedder=self.embedder.name, digest=digest, vector=vector.tobytes())
+                    for digest, vector in zip(new, vectors, strict=True)
+                ],
+                batch_size=ASKED_AT_ONCE,
+                ignore_conflicts=True,
+            )
+            known.update(zip(new, vectors, strict=True))
+        stacked = [known[digest] for digest in digests]
+        return np.array(stacked, np.float32).reshape(len(texts), self.embedder.size)
+
+
+def stored_vectors(embedder: Embedder, digests: Iterable[str]) -> dict[str, np.ndarray]:
+    wanted = sorted(digests)
+    found = {}
+    for start in range(0, len(wanted), ASKED_AT_ONCE):
+        rows = TextVector.objects.filter(
+            embedder=embedder.name, digest__in=wanted[start : start + ASKED_AT_ONCE]
+        ).values_list("digest", "vector")
+        found.update({digest: np.frombuffer(bytes(vector), np.float16) for digest, vector in rows})
+    return found
+
+
+def forget_vectors(embedder: Embedder, used: set[str]) -> None:
+    """Deletes the vectors of texts that no article holds any more."""
+    stored = TextVector.objects.filter(embedder=embedder.name).values_list("digest", flat=True)
+    unused = [digest for digest in stored if digest not in used]
+    for start in range(0, len(unused), ASKED_AT_ONCE):
+        TextVector.objects.filter(embedder=embedder.name, digest__in=unused[start : start + ASKED_AT_ONCE]).delete()
+
+
+knowledge = Knowledge()
+search = knowledge.search

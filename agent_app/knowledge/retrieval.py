@@ -1,0 +1,423 @@
+"""The index of one state of the knowledge, and the search in it. Immutable, and free of Django and of the database."""
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum, StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent_app.knowledge import head as heads
+from agent_app.knowledge.calibration import Calibration, Outcome, calibrate
+from agent_app.knowledge.embedding import Vectors
+from agent_app.knowledge.head import Head
+from agent_app.knowledge.lexical import LexicalIndex, Matches
+from agent_app.knowledge.passages import Passage, Source
+from agent_app.knowledge.spelling import Speller
+from agent_app.knowledge.words import language_of, terms, words
+
+# A candidate's score: the head's (or, without one, its nearest text's cosine), and the share of the question's words
+# that its article holds. Reciprocal rank fusion was worse than vectors alone.
+COVERAGE = 0.2
+BM25_WITHOUT_HEAD = 0.1
+NEIGHBOURS = 5
+CANDIDATES = 10
+# "Where is my order? Track a parcel": the question is a title of its own.
+ASKED_IN_TITLE = re.compile(r"[^?]+\?(?=\s)")
+HELD_OUT = 2000  # example questions that calibration asks
+FEWEST_HELD_OUT = 8
+
+Scores = NDArray[np.float32]
+
+
+class Kind(IntEnum):
+    TITLE = 0
+    QUESTION = 1
+    HEADING = 2
+    PASSAGE = 3
+
+
+class Band(StrEnum):
+    ANSWER = "answer"
+    CLARIFY = "clarify"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One text that stands for an article."""
+
+    article: int
+    kind: Kind
+    passage: int  # its number within the article; -1 for titles and questions
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    source: Source
+    passage: Passage | None  # the one that answers; None for an article without text
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the knowledge says to one question."""
+
+    question: str  # as searched, spelling mended
+    band: Band
+    probability: float  # that the first hit answers it
+    hits: tuple[Hit, ...]
+    language: str | None = None  # the question's, where it is not one of the knowledge's
+
+    def __bool__(self) -> bool:
+        return bool(self.hits)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one question shows of every article: the input of ranking, the same for a live and a held-out one."""
+
+    cosines: Scores  # to every unit
+    head: Scores | None
+    matches: Matches
+
+
+@dataclass(frozen=True)
+class KnowledgeIndex:
+    sources: tuple[Source, ...]
+    article_of: NDArray[np.int32]  # of every unit, ascending
+    kinds: NDArray[np.int8]
+    passage_of: NDArray[np.int32]
+    vectors: Vectors
+    lexical: LexicalIndex
+    speller: Speller
+    head: Head | None
+    calibration: Calibration
+
+    # ---- building ----
+
+    @classmethod
+    def build(
+        cls,
+        sources: Sequence[Source],
+        embed: Callable[[Sequence[str]], Vectors],
+        earlier: "KnowledgeIndex | None" = None,
+    ) -> "KnowledgeIndex":
+        """A whole index. With `earlier`, its head and calibration: made at once, to be followed by a whole one."""
+        units = [unit for number, source in enumerate(sources) for unit in units_of(number, source)]
+        article_of = np.array([unit.article for unit in units], np.int32)
+        kinds = np.array([unit.kind for unit in units], np.int8)
+        vectors = embed([unit.text for unit in units])
+        index = cls(
+            sources=tuple(sources),
+            article_of=article_of,
+            kinds=kinds,
+            passage_of=np.array([unit.passage for unit in units], np.int32),
+            vectors=vectors,
+            lexical=LexicalIndex.build([terms(text_of(source), source.language) for source in sources]),
+            speller=Speller.build(words(text_of(source)) for source in sources),
+            head=None,
+            calibration=earlier.calibration if earlier else Calibration(),
+        )
+        if earlier is not None:
+            return index.adopting(earlier)
+        return index.trained([unit.text for unit in units])
+
+    def adopting(self, earlier: "KnowledgeIndex") -> "KnowledgeIndex":
+        """With the earlier head's weights for what was there, and each new text speaking for its own article."""
+        if earlier.head is None or not heads.worthwhile(len(self.taught), len(self.sources)):
+            return self
+        before = {unit: row for row, unit in enumerate(earlier.taught_texts())}
+        columns = {source.slug: number for number, source in enumerate(earlier.sources)}
+        kept = [number for number, source in enumerate(self.sources) if source.slug in columns]
+        taken = [columns[self.sources[number].slug] for number in kept]
+        weights = np.zeros((len(self.taught), len(self.sources)), np.float32)
+        for row, unit in enumerate(self.taught_texts()):
+            if unit in before:
+                weights[row, kept] = earlier.head.weights[before[unit], taken]
+            else:
+                weights[row, self.article_of[self.taught[row]]] = 1 / (1 + heads.RIDGE)
+        return replace(self, head=Head(weights))
+
+    def taught_texts(self) -> list[tuple[str, str]]:
+        """(slug, text) of each unit that the head learns from, in their order."""
+        return [
+            (source.slug, unit.text)
+            for number, source in enumerate(self.sources)
+            for unit in units_of(number, source)
+            if unit.kind != Kind.PASSAGE
+        ]
+
+    def trained(self, texts: Sequence[str]) -> "KnowledgeIndex":
+        """With the head, and with the calibration that belongs to it."""
+        taught = self.taught
+        if not len(taught):
+            return self
+        vectors, labels, size = self.vectors[taught], self.article_of[taught], len(self.sources)
+        head = heads.fit(vectors, labels, size) if heads.worthwhile(len(taught), size) else None
+        calibration = calibrate(list(held_out(self, texts, head is not None)))
+        return replace(self, head=head, calibration=calibration)
+
+    @property
+    def taught(self) -> NDArray[np.int64]:
+        """The units that the head learns from. Passages only dilute it."""
+        return np.flatnonzero(self.kinds != Kind.PASSAGE)
+
+    @property
+    def languages(self) -> set[str]:
+        return {source.language for source in self.sources}
+
+    @property
+    def language(self) -> str:
+        """The knowledge's main language, in which questions are stemmed."""
+        languages = [source.language for source in self.sources]
+        return max(set(languages), key=languages.count) if languages else "en"
+
+    # ---- searching ----
+
+    def search(
+        self,
+        text: str,
+        embed: Callable[[Sequence[str]], Vectors],
+        limit: int = 3,
+        article: str | None = None,
+    ) -> Findings:
+        """The best articles, each with the passage that answers; with `article`, only that one (its slug)."""
+        question = self.speller.mended(text)
+        if not self.sources or not words(question):
+            return Findings(question, Band.UNKNOWN, 0.0, ())
+        seen = self.look(question, embed([question])[0])
+        order, scores, features = self.rank(seen)
+        if article is not None:
+            order = np.flatnonzero([source.slug == article for source in self.sources])
+            if len(order):
+                return Findings(question, Band.ANSWER, 1.0, self.hits(order, question, seen, scores))
+            return Findings(question, Band.UNKNOWN, 0.0, ())
+        probability = self.calibration.probability(features)
+        hits = self.hits(order[:limit], question, seen, scores)
+        spoken = language_of(text)
+        foreign = spoken if spoken and spoken not in self.languages else None
+        return Findings(question, self.band(probability, features), probability, hits, foreign)
+
+    def hits(self, order: NDArray[np.int64], question: str, seen: Seen, scores: Scores) -> tuple[Hit, ...]:
+        return tuple(
+            Hit(self.sources[number], self.best_passage(number, question, seen.cosines), float(scores[number]))
+            for number in order
+        )
+
+    def look(self, question: str, vector: NDArray[np.float32]) -> Seen:
+        cosines = self.vectors @ vector
+        head = self.head.scores(cosines[self._taught]) if self.head else None
+        return Seen(cosines, head, self.lexical.match(terms(question, self._language)))
+
+    def rank(self, seen: Seen, without: int | None = None) -> tuple[NDArray[np.int64], Scores, tuple[float, ...]]:
+        """The best articles, every article's score, and what the gate looks at. `without`: as if one were not there."""
+        nearest = np.maximum.reduceat(seen.cosines, self._starts)
+        scores = self.scores(seen, nearest)
+        cosines = seen.cosines
+        if without is not None:
+            scores[without] = -np.inf
+            cosines = cosines[self.article_of != without]
+        order = top(scores, CANDIDATES)
+        best = order[0]
+        runner_up = float(scores[order[1]]) if len(order) > 1 else 0.0
+        neighbours = cosines[top(cosines, NEIGHBOURS)]
+        features = (
+            float(seen.head[best]) if seen.head is not None else float(scores[best]),
+            float(scores[best]) - max(runner_up, -1.0),
+            float(nearest[best]),
+            float(seen.matches.coverage[best]),
+            float(neighbours.mean()),
+            seen.matches.known,
+        )
+        return order, scores, features
+
+    def scores(self, seen: Seen, nearest: Scores) -> Scores:
+        if seen.head is not None:
+            scores: Scores = seen.head + COVERAGE * seen.matches.coverage
+            return scores
+        best = float(np.max(seen.matches.bm25)) or 1.0
+        return nearest + 2 * COVERAGE * seen.matches.coverage + BM25_WITHOUT_HEAD * seen.matches.bm25 / best
+
+    def band(self, probability: float, features: tuple[float, ...]) -> Band:
+        if probability >= self.calibration.answer_at:
+            return Band.ANSWER
+        if self.calibration.probability_near(features) >= self.calibration.clarify_at:
+            return Band.CLARIFY
+        return Band.UNKNOWN
+
+    def best_passage(self, article: int, question: str, cosines: Scores) -> Passage | None:
+        """The passage that answers, rather than the article's opening."""
+        passages = self.sources[article].passages
+        if not passages:
+            return None
+        first, last = self._starts[article], self._ends[article]
+        points = np.zeros(len(passages))
+        for unit in range(first, last):
+            number = self.passage_of[unit]
+            if number >= 0:
+                points[number] += cosines[unit] * (1.0 if self.kinds[unit] == Kind.PASSAGE else 0.5)
+        # The opening has no heading of its own: it is what the title and the example questions ask for.
+        named = cosines[first:last][self.kinds[first:last] < Kind.HEADING]
+        asked = set(terms(question, self._language))
+        for number, passage in enumerate(passages):
+            if not passage.heading:
+                points[number] += 0.5 * float(np.max(named))
+            held = asked.intersection(terms(f"{passage.heading} {passage.plain}", self._language))
+            points[number] += 0.3 * len(held) / max(len(asked), 1)
+        return passages[int(np.argmax(points))]
+
+    def __post_init__(self) -> None:
+        numbers = np.arange(len(self.sources))
+        set_ = object.__setattr__  # the dataclass is frozen; these are derived, and read at every question
+        set_(self, "_starts", np.searchsorted(self.article_of, numbers))
+        set_(self, "_ends", np.searchsorted(self.article_of, numbers, side="right"))
+        set_(self, "_taught", self.taught)
+        set_(self, "_language", self.language)
+
+    _starts: NDArray[np.int64] = field(init=False, repr=False)
+    _ends: NDArray[np.int64] = field(init=False, repr=False)
+    _taught: NDArray[np.int64] = field(init=False, repr=False)
+    _language: str = field(init=False, repr=False)
+
+    # ---- keeping ----
+
+    def to_bytes(self) -> bytes:
+        arrays: dict[str, Any] = {
+            "sources": lines([json.dumps(as_row(source), ensure_ascii=False) for source in self.sources]),
+            "article_of": self.article_of,
+            "kinds": self.kinds,
+            "passage_of": self.passage_of,
+            "vectors": self.vectors.astype(np.float16),
+            "terms": lines(self.lexical.vocabulary),
+            "term_starts": self.lexical.starts,
+            "term_articles": self.lexical.articles,
+            "term_weights": self.lexical.weights,
+            "words": lines(self.speller.vocabulary),
+            "calibration": lines([json.dumps(self.calibration.to_json())]),
+        }
+        if self.head is not None:
+            arrays["head"] = self.head.weights.astype(np.float16)
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes | memoryview) -> "KnowledgeIndex":
+        arrays = np.load(io.BytesIO(data), allow_pickle=False)
+        # Line by line: one big json.loads would hold the GIL, and with it the event loop, for its whole length.
+        sources = tuple(from_row(json.loads(line)) for line in split_lines(arrays["sources"]))
+        vocabulary = split_lines(arrays["terms"])
+        return cls(
+            sources=sources,
+            article_of=arrays["article_of"],
+            kinds=arrays["kinds"],
+            passage_of=arrays["passage_of"],
+            vectors=arrays["vectors"].astype(np.float32),
+            lexical=LexicalIndex(
+                vocabulary, arrays["term_starts"], arrays["term_articles"], arrays["term_weights"], len(sources)
+            ),
+            speller=Speller(split_lines(arrays["words"])),
+            head=Head(arrays["head"].astype(np.float32)) if "head" in arrays else None,
+            calibration=Calibration.from_json(json.loads(split_lines(arrays["calibration"])[0])),
+        )
+
+
+def units_of(number: int, source: Source) -> Iterator[Unit]:
+    for title in dict.fromkeys([source.title, *ASKED_IN_TITLE.findall(source.title)]):
+        yield Unit(number, Kind.TITLE, -1, title)
+    for question in source.questions:
+        yield Unit(number, Kind.QUESTION, -1, question)
+    heading = ""
+    for place, passage in enumerate(source.passages):
+        if passage.heading and passage.heading != heading:
+            yield Unit(number, Kind.HEADING, place, f"{source.title}: {passage.heading}")
+        heading = passage.heading
+        yield Unit(number, Kind.PASSAGE, place, f"{source.title}. {passage.heading}. {passage.plain}")
+
+
+def text_of(source: Source) -> str:
+    """What lexical search reads of an article; the title counts twice."""
+    passages = (f"{passage.heading}. {passage.plain}" for passage in source.passages)
+    return "\n".join([source.title, source.title, *source.questions, *passages])
+
+
+def top(scores: Scores, count: int) -> NDArray[np.int64]:
+    """The places of the highest scores, best first."""
+    if len(scores) > count:
+        best = np.argpartition(-scores, count)[:count]
+        return best[np.argsort(-scores[best], kind="stable")]
+    return np.argsort(-scores, kind="stable")
+
+
+def held_out(index: KnowledgeIndex, texts: Sequence[str], with_head: bool) -> Iterator[Outcome]:
+    """Every example question (or a sample of them) asked as if it had never been seen: see `calibration`."""
+    # The closed form needs a whole inverse. Of more texts than that a sample stands for all: a smaller knowledge base
+    # is a little less sure of itself, so the promise errs to the safe side.
+    taught = sample(index.taught, heads.DIRECT)
+    questions = sample(taught[index.kinds[taught] == Kind.QUESTION], HELD_OUT)
+    if len(questions) < FEWEST_HELD_OUT:
+        return
+    others = np.union1d(taught, np.flatnonzero(index.kinds == Kind.PASSAGE))
+    left_out = {}
+    if with_head:
+        labels = index.article_of[taught]
+        wanted = set(questions.tolist())
+        for left in heads.leave_out(index.vectors[taught], labels, len(index.sources)):
+            unit = int(taught[left.text])
+            if unit in wanted:
+                left_out[unit] = left
+    absent = np.ones(len(index.vectors), bool)
+    absent[others] = False
+    for unit in questions.tolist():
+        article = int(index.article_of[unit])
+        cosines = index.vectors @ index.vectors[unit]
+        cosines[absent] = -1.0
+        cosines[unit] = -1.0
+        matches = without_text(index, article, texts[unit])
+        out = left_out.get(unit)
+        known = Seen(cosines, out.known if out else None, matches)
+        order, _, features = index.rank(known)
+        yield Outcome(features, order[0] == article, article in order[:3], covered=True)
+        if len(index.sources) > 1:
+            foreign = Seen(cosines, out.foreign if out else None, matches)
+            _, _, features = index.rank(foreign, without=article)
+            yield Outcome(features, right=False, near=False, covered=False)
+
+
+def without_text(index: KnowledgeIndex, article: int, text: str) -> Matches:
+    """The lexical match of an example question, as if its article did not hold it."""
+    source = index.sources[article]
+    asked = terms(text, source.language)
+    held = set(terms(text_of(source).replace(text, " ", 1), source.language))
+    matches = index.lexical.match(asked)
+    matches.coverage[article] = index.lexical.share(asked, held)
+    return matches
+
+
+def sample(units: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    if len(units) <= most:
+        return units
+    return np.sort(np.random.default_rng(0).choice(units, most, replace=False))
+
+
+def as_row(source: Source) -> list[Any]:
+    return [source.slug, source.title, source.body, source.language, list(source.questions)]
+
+
+def from_row(row: list[Any]) -> Source:
+    return Source(row[0], row[1], row[2], row[3], tuple(row[4]))
+
+
+def lines(texts: Sequence[str]) -> NDArray[np.uint8]:
+    return np.frombuffer("\n".join(texts).encode(), np.uint8)
+
+
+def split_lines(data: NDArray[np.uint8]) -> list[str]:
+    text = data.tobytes().decode()
+    return text.split("\n") if text else []

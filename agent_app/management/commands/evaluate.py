@@ -1,0 +1,57 @@
+"""Measures the answers on labelled questions. Needs no migrated database: it builds its own index from the files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from agent_app.knowledge.embedding import WrongModel, load_embedder
+from agent_app.knowledge.evaluation import NotQuestions, ask, measure, read_questions, sources_of
+from agent_app.knowledge.retrieval import KnowledgeIndex
+from agent_app.management.commands.load_knowledge import read_folder
+
+MEANING = {
+    "accuracy": "right at the first place, of those with an answer",
+    "top3": "right among the first three, of those with an answer",
+    "answered": "answered, of those with an answer",
+    "wrong_among_answered": "wrong, of all that were answered",
+    "oos_auroc": "told from those without an answer",
+    "ece": "expected calibration error",
+    "p50_ms": "milliseconds a question, median",
+    "p95_ms": "milliseconds a question, 95th percentile",
+    "questions": "asked",
+}
+
+
+class Command(BaseCommand):
+    help = "Asks labelled questions and prints how well they were answered. Files: lines of {text, label}."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--examples", type=Path, help="example questions; a label is an article's slug")
+        parser.add_argument("--questions", type=Path, required=True, help='label null or "oos": no answer exists')
+        parser.add_argument("--articles", type=Path, help="a folder of Markdown articles")
+        parser.add_argument("--json", action="store_true", help="nothing but JSON on stdout")
+        parser.add_argument("--report", type=Path, help="write a page with plots, confusions and examples")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not (options["examples"] or options["articles"]):
+            raise CommandError("give --examples FILE, --articles FOLDER, or both")
+        try:
+            questions = read_questions(options["questions"])
+            examples = read_questions(options["examples"]) if options["examples"] else []
+            embedder = load_embedder(settings.KNOWLEDGE_EMBEDDER)
+        except (NotQuestions, OSError, WrongModel) as error:
+            raise CommandError(str(error)) from error
+        articles = read_folder(options["articles"]) if options["articles"] else []
+        index = KnowledgeIndex.build(sources_of(examples, articles), embedder.embed)
+        index.search("warm up", embedder.embed)
+        asked = ask(index, questions, embedder.embed)
+        measured = measure(asked)
+        if options["json"]:
+            self.stdout.write(json.dumps(measured))
+            return
+        for key, value in measured.items():
+            self.stdout.write(f"{key:22}{value!s:>10}  {MEANING[key]}")

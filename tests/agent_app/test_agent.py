@@ -1,0 +1,272 @@
+"""The agent's turn: plain data in, events out."""
+
+import re
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+
+from agent_app.agent import catalogue, questions
+from agent_app.agent.events import Answer, ChatMessage, Event, Text, ToolEnded, ToolStarted, TurnContext
+from agent_app.agent.loop import CustomerSupportAgent
+from agent_app.agent.offline import OfflineResponder
+from agent_app.agent.responder import ResponderOptions, Tool
+from agent_app.agent.scripted import SENTENCE, ScriptedResponder
+from agent_app.agent.smalltalk import reply_to
+from agent_app.escalation import judge
+from agent_app.knowledge.embedding import load_embedder
+from agent_app.knowledge.retrieval import Findings, KnowledgeIndex
+from agent_app.tools.registry import RegisteredTool, build_agent, tool
+
+pytestmark = pytest.mark.unit
+
+OPTIONS = ResponderOptions()
+
+
+@pytest.fixture
+def agent(shop: KnowledgeIndex) -> CustomerSupportAgent:
+    """The default agent, over the sample shop instead of the database."""
+
+    @tool()
+    async def search_knowledge(context: TurnContext, query: str, article: str = "") -> Findings:
+        """As agent_app.tools.knowledge has it."""
+        return shop.search(query, load_embedder("minilm").embed, article=article or None)
+
+    return with_tool(search_knowledge)
+
+
+def with_tool(function: Any) -> CustomerSupportAgent:
+    searching = RegisteredTool("search_knowledge", function, function.policy)
+    return CustomerSupportAgent(OfflineResponder(OPTIONS), {"search_knowledge": searching}, judge)
+
+
+class Talk:
+    """A conversation with an agent, one turn at a time."""
+
+    def __init__(
+        self, agent: CustomerSupportAgent, state: str = "ai", seconds: float = 30, max_reply: int = 8000
+    ) -> None:
+        self.agent, self.state, self.seconds, self.max_reply = agent, state, seconds, max_reply
+        self.log: list[ChatMessage] = []
+        self.events: list[Event] = []
+
+    async def say(self, *texts: str) -> Answer:
+        before = len(self.log)
+        for text in texts:
+            self.log.append(ChatMessage(len(self.log) + 1, "customer", text))
+        context = TurnContext(
+            thread_id="thread",
+            session_id="session",
+            state=self.state,
+            user_id=None,
+            verified=False,
+            metadata={},
+            messages=tuple(self.log),
+            answered_upto=before,
+            ticket="ESC-1",
+            deadline=time.monotonic() + self.seconds,
+            max_reply=self.max_reply,
+        )
+        self.events = [event async for event in self.agent.answer(context)]
+        answer = self.events[-1]
+        assert isinstance(answer, Answer)
+        assert "".join(event.text for event in self.events if isinstance(event, Text)) == answer.text
+        self.log.append(ChatMessage(len(self.log) + 1, "agent", answer.text, answer.choices, answer.citations))
+        return answer
+
+
+async def test_an_answer_quotes_its_source(agent: CustomerSupportAgent) -> None:
+    talk = Talk(agent)
+    answer = await talk.say("When are you open on Sunday?")
+    assert "12:00 to 17:00" in answer.text
+    assert answer.text.endswith("[1]")
+    assert [(c["n"], c["url"]) for c in answer.citations] == [(1, "/help/opening-hours/")]
+    assert answer.tools_used == ("search_knowledge",)
+    assert answer.confidence is not None
+    assert answer.confidence > 0.8
+    assert [type(event) for event in talk.events if isinstance(event, ToolStarted | ToolEnded)] == [
+        ToolStarted,
+        ToolEnded,
+    ]
+
+
+async def test_what_nobody_knows_is_not_answered(agent: CustomerSupportAgent) -> None:
+    answer = await Talk(agent).say("What is the capital of France?")
+    assert answer.text == catalogue.DONT_KNOW
+    assert answer.citations == ()
+    assert answer.unanswered == "What is the capital of France?"
+
+
+async def test_several_questions_get_several_answers(agent: CustomerSupportAgent) -> None:
+    answer = await Talk(agent).say("How can I return something? And which payment methods do you accept?")
+    assert [citation["url"] for citation in answer.citations] == ["/help/returns/", "/help/payment-methods/"]
+    assert "[1]" in answer.text
+    assert "[2]" in answer.text
+
+
+async def test_messages_that_wait_together_are_answered_together(agent: CustomerSupportAgent) -> None:
+    answer = await Talk(agent).say("hello", "Where is my order?")
+    assert answer.citations[0]["url"] == "/help/track-order/"
+
+
+async def test_a_follow_up_leans_on_the_question_before(agent: CustomerSupportAgent) -> None:
+    talk = Talk(agent)
+    await talk.say("How can I return something?")
+    answer = await talk.say("and what does it cost?")
+    assert "Returns are free" in answer.text
+
+
+@pytest.mark.parametrize("pick", ["2", "the second one", "title", "id"])
+async def test_a_choice_by_number_title_or_click(agent: CustomerSupportAgent, pick: str) -> None:
+    talk = Talk(agent)
+    asked = await talk.say("is the item available in the Dublin shop")
+    assert len(asked.choices) == 3
+    assert asked.citations == ()
+    second = asked.choices[1]
+    said = {"title": second["label"], "id": second["id"]}.get(pick, pick)
+    answer = await talk.say(said)
+    assert answer.citations[0]["url"] == f"/help/{second['id']}/"
+
+
+@pytest.mark.parametrize("text", ["Hello!", "hi there", "Thanks a lot!", "ok thank you", "bye", "who are you?", "help"])
+async def test_small_talk_touches_no_knowledge(agent: CustomerSupportAgent, text: str) -> None:
+    answer = await Talk(agent).say(text)
+    assert answer.tools_used == ()
+    assert answer.unanswered is None
+
+
+@pytest.mark.parametrize(
+    "text", ["hello, where is my order?", "thanks, but how do I return it?", "help me find my parcel"]
+)
+def test_more_than_small_talk(text: str) -> None:
+    assert reply_to(text) is None
+
+
+async def test_a_wish_for_a_person_names_the_ticket(agent: CustomerSupportAgent) -> None:
+    answer = await Talk(agent).say("I want to talk to a human")
+    assert answer.escalation is not None
+    assert answer.escalation.category == "general"
+    assert "ESC-1" in answer.text
+
+
+async def test_while_waiting_it_answers_and_says_where_things_stand(agent: CustomerSupportAgent) -> None:
+    talk = Talk(agent, state="waiting")
+    answer = await talk.say("When are you open on Sunday?")
+    assert "12:00 to 17:00" in answer.text
+    assert "ESC-1" in answer.text
+    again = await talk.say("I want to talk to a human")
+    assert again.escalation is None
+    assert "ESC-1" in again.text
+
+
+async def test_repeated_failure_brings_a_person(agent: CustomerSupportAgent) -> None:
+    talk = Talk(agent)
+    assert (await talk.say("What is the capital of France?")).escalation is None
+    assert (await talk.say("how tall is mount everest")).escalation is None
+    answer = await talk.say("who won the world cup in 2018")
+    assert answer.escalation is not None
+    assert "ESC-1" in answer.text
+
+
+async def test_another_language_is_said(agent: CustomerSupportAgent) -> None:
+    answer = await Talk(agent).say("Wie lange dauert die Lieferung nach Deutschland?")
+    assert "English" in answer.text
+    assert answer.citations == ()
+
+
+async def test_an_answer_keeps_to_its_length(agent: CustomerSupportAgent) -> None:
+    both = "How can I return something? And which payment methods do you accept?"
+    answer = await Talk(agent, max_reply=600).say(both)
+    assert len(answer.text) <= 700
+    assert "[1]" in answer.text
+
+
+@tool()
+async def broken(context: TurnContext, query: str) -> Findings:
+    raise ZeroDivisionError
+
+
+@tool(timeout=0.05)
+async def hanging(context: TurnContext, query: str) -> Findings:
+    import asyncio
+
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+@pytest.mark.parametrize("function", [broken, hanging])
+async def test_a_broken_tool_is_an_honest_sentence(function: Any, caplog: pytest.LogCaptureFixture) -> None:
+    answer = await Talk(with_tool(function)).say("Where is my order, please?")
+    assert answer.text == catalogue.TROUBLE
+    assert "Traceback" in caplog.text
+    assert "order" not in caplog.text.replace("-order", "")  # no message text in the log
+
+
+class Endless:
+    async def respond(self, context: TurnContext, tools: Mapping[str, Tool]) -> AsyncIterator[Event]:
+        import asyncio
+
+        yield Text("It begins")
+        await asyncio.Event().wait()
+
+
+async def test_a_responder_that_never_ends_is_ended() -> None:
+    answer = await Talk(CustomerSupportAgent(Endless(), {}), seconds=0.6).say("hello")
+    assert answer.text == f"It begins\n\n{catalogue.TROUBLE}"
+
+
+async def test_scripted_says_one_sentence() -> None:
+    answer = await Talk(CustomerSupportAgent(ScriptedResponder(OPTIONS), {})).say("hello")
+    assert answer.text == SENTENCE
+
+
+def test_the_default_agent(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        agent = build_agent()
+    assert sorted(agent.tools) == ["ask_for_person", "read_attachment", "recall", "search_knowledge"]
+    assert "Agent initialized with 4 tools (legacy mode)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("Where is my order?", ["Where is my order?"]),
+        ("My boots are too small. Can I exchange them?", ["My boots are too small. Can I exchange them?"]),
+        ("how do I pay and how do I cancel", ["how do I pay", "how do I cancel"]),
+        ("Can I pay by card? I live in Cork.", ["Can I pay by card? I live in Cork."]),
+        ("boots", ["boots"]),
+        ("?!", []),
+    ],
+)
+def test_questions_of_a_message(text: str, parts: list[str]) -> None:
+    assert questions.split(text) == parts
+
+
+SENTENCES = re.compile(r"(?<=[.!?:])\s+|\n+")
+
+
+def said_by_us() -> set[str]:
+    texts = [value for value in vars(catalogue).values() if isinstance(value, str)]
+    return {sentence.strip() for text in texts for sentence in SENTENCES.split(text)}
+
+
+async def test_no_sentence_is_invented(agent: CustomerSupportAgent, shop: KnowledgeIndex) -> None:
+    """Every sentence of an offline answer stands in a source that it cites, or in the catalogue."""
+    from agent_app.knowledge.evaluation import read_questions
+    from tests.agent_app.test_knowledge import QUESTIONS
+
+    articles = {source.url: source for source in shop.sources}
+    for file in sorted(QUESTIONS.glob("*.jsonl")):
+        for question in read_questions(file):
+            answer = await Talk(agent).say(question.text)
+            sources = [articles[citation["url"]] for citation in answer.citations]
+            allowed = "\n".join([*(f"{source.title}\n{source.body}" for source in sources)])
+            labels = {f"{n}. {choice['label']}" for n, choice in enumerate(answer.choices, 1)}
+            for sentence in SENTENCES.split(answer.text):
+                bare = re.sub(r"\s*\[\d\]$", "", sentence.strip()).removeprefix("**").removesuffix("**")
+                assert bare in allowed or bare in said_by_us() or listed(bare, labels), (question.text, bare)
+
+
+def listed(sentence: str, labels: set[str]) -> bool:
+    return any(sentence in label for label in labels)

@@ -1,0 +1,75 @@
+"""`manage.py evaluate`: the numbers, and that nothing else is on stdout."""
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from agent_app.knowledge.evaluation import auroc
+
+pytestmark = pytest.mark.unit
+
+EXAMPLES = [
+    ("where is my parcel", "track"),
+    ("track my package", "track"),
+    ("my parcel has not come", "track"),
+    ("how do I pay", "pay"),
+    ("can I use a credit card", "pay"),
+    ("which cards do you take", "pay"),
+]
+
+
+def lines(path: Path, rows: list[tuple[str, str | None]]) -> str:
+    path.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows))
+    return str(path)
+
+
+def evaluate(*arguments: str) -> str:
+    out = StringIO()
+    call_command("evaluate", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_json_has_the_keys_and_nothing_else(tmp_path: Path) -> None:
+    asked = [("where is my package", "track"), ("paying by card", "pay"), ("who is the president", "oos"), ("hm", None)]
+    printed = evaluate(
+        "--examples",
+        lines(tmp_path / "e.jsonl", list(EXAMPLES)),
+        "--questions",
+        lines(tmp_path / "q.jsonl", asked),
+        "--json",
+    )
+    measured = json.loads(printed)
+    assert list(measured) == [
+        "accuracy", "top3", "answered", "wrong_among_answered", "oos_auroc", "ece", "p50_ms", "p95_ms", "questions",
+    ]  # fmt: skip
+    assert measured["accuracy"] == 1.0
+    assert measured["questions"] == 4
+
+
+def test_without_uncovered_questions_there_is_no_auroc(tmp_path: Path) -> None:
+    printed = evaluate(
+        "--examples",
+        lines(tmp_path / "e.jsonl", list(EXAMPLES)),
+        "--questions",
+        lines(tmp_path / "q.jsonl", [("where is my package", "track")]),
+        "--json",
+    )
+    assert json.loads(printed)["oos_auroc"] is None
+
+
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text('{"text": "a", "label": "b"}\nnot json\n')
+    with pytest.raises(CommandError, match="line 2"):
+        evaluate("--examples", str(tmp_path / "q.jsonl"), "--questions", str(tmp_path / "q.jsonl"))
+    with pytest.raises(CommandError, match="--examples"):
+        evaluate("--questions", lines(tmp_path / "q.jsonl", [("a", "b")]))
+
+
+def test_auroc() -> None:
+    assert auroc([0.9, 0.8], [0.1, 0.2]) == 1.0
+    assert auroc([0.5], [0.5]) == 0.5
+    assert auroc([0.1], [0.9]) == 0.0
+    assert auroc([0.1], []) is None

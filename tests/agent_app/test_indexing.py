@@ -1,0 +1,122 @@
+"""Articles in the database: loaded, indexed, swapped, shared."""
+
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from agent_app.knowledge.indexing import Knowledge, knowledge
+from agent_app.models import Article, IndexGeneration, KnowledgeState, TextVector, UnansweredQuestion
+
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture(autouse=True)
+def forgetful(settings) -> Iterator[None]:  # type: ignore[no-untyped-def]
+    """Each test has a database of its own, and this process's index is of the one before."""
+    settings.KNOWLEDGE_EMBEDDER = "none"
+    knowledge.forget()
+    yield
+    knowledge.forget()
+
+
+def load(folder: Path, *options: str) -> str:
+    out = StringIO()
+    call_command("load_knowledge", str(folder), *options, stdout=out)
+    return out.getvalue()
+
+
+def write(folder: Path, slug: str, title: str, body: str) -> None:
+    (folder / f"{slug}.md").write_text(f"---\ntitle: {title}\nquestions: [{title} please]\n---\n\n{body}\n")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path, "delivery", "Delivery times", "Parcels take three days.")
+    write(tmp_path, "returns", "Return an item", "You have thirty days.")
+    return tmp_path
+
+
+def test_load_knowledge_reports_and_removes(folder: Path) -> None:
+    assert "2 added, 0 changed, 0 removed" in load(folder)
+    assert "0 added, 0 changed, 0 removed, 0 skipped, 2 unchanged" in load(folder)
+    write(folder, "returns", "Return an item", "You have sixty days.")
+    (folder / "delivery.md").unlink()
+    assert "0 added, 1 changed, 1 removed" in load(folder)
+    assert list(Article.objects.values_list("slug", "body")) == [("returns", "You have sixty days.")]
+
+
+def test_load_knowledge_leaves_what_people_wrote(folder: Path) -> None:
+    Article.objects.create(slug="returns", title="Ours", body="Written in the admin.")
+    assert "1 added, 0 changed, 0 removed, 1 skipped" in load(folder)
+    assert Article.objects.get(slug="returns").title == "Ours"
+
+
+def test_load_knowledge_dry_run_and_mistakes(folder: Path) -> None:
+    assert "would be: 2 added" in load(folder, "--dry-run")
+    assert not Article.objects.exists()
+    (folder / "broken.md").write_text("no title")
+    with pytest.raises(CommandError, match=r"broken\.md: it has no title"):
+        load(folder)
+
+
+async def test_every_change_is_searchable_on_every_instance(folder: Path) -> None:
+    other = Knowledge()
+    await _thread(load, folder)
+    assert (await other.search("how long do parcels take")).hits[0].source.slug == "delivery"
+    await Article.objects.acreate(slug="kayaks", title="Kayaks", body="We rent kayaks.")
+    knowledge.renew()
+    other._looked_at = 0.0  # a second has passed
+    assert (await other.search("kayaks")).hits[0].source.slug == "kayaks"
+    await Article.objects.filter(slug="kayaks").aupdate(published=False)
+    knowledge.renew()
+    other._looked_at = 0.0
+    assert all(hit.source.slug != "kayaks" for hit in (await other.search("kayaks")).hits)
+    other._keeper.shutdown()
+
+
+async def _thread(function, *arguments):  # type: ignore[no-untyped-def]
+    from asgiref.sync import sync_to_async
+
+    return await sync_to_async(function)(*arguments)
+
+
+def test_a_second_build_embeds_only_what_is_new(folder: Path) -> None:
+    load(folder)
+    before = set(TextVector.objects.values_list("pk", flat=True))
+    article = Article.objects.get(slug="returns")
+    article.learn("send it back")
+    knowledge.renew()
+    assert len(set(TextVector.objects.values_list("pk", flat=True)) - before) == 1
+    article.delete()
+    knowledge.renew()
+    assert TextVector.objects.count() < len(before)
+
+
+def test_generations_are_pruned_and_one_builds_at_a_time(folder: Path) -> None:
+    load(folder)
+    for number in range(5):
+        Article.objects.filter(slug="returns").update(body=f"You have {number} days.")
+        knowledge.renew()
+    assert IndexGeneration.objects.count() == 3
+    assert KnowledgeState.take_build()
+    assert not KnowledgeState.take_build()
+    Article.objects.filter(slug="returns").update(body="Somebody else builds this.")
+    assert "Somebody" not in knowledge.renew().sources[1].body
+
+
+def test_unanswered_questions_teach() -> None:
+    article = Article.objects.create(slug="kayaks", title="Kayaks", body="We rent kayaks.")
+    asked = UnansweredQuestion.objects.remember("do you have canoes")
+    asked.answered_by(article)
+    assert article.question_texts() == ["do you have canoes"]
+    assert not UnansweredQuestion.objects.unresolved().exists()
+
+
+async def test_search_leaves_the_event_loop_alone(folder: Path) -> None:
+    await _thread(load, folder)
+    findings = await knowledge.search("how long do parcels take", article="returns")
+    assert findings.hits[0].source.slug == "returns"
+    assert not await knowledge.search("how long do parcels take", article="no-such-article")

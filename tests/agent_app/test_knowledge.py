@@ -1,0 +1,176 @@
+"""Retrieval: the sample shop's questions, written down before its articles, and the index beneath."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent_app.knowledge import head as heads
+from agent_app.knowledge.calibration import Calibration, Outcome, calibrate
+from agent_app.knowledge.embedding import load_embedder
+from agent_app.knowledge.evaluation import Question, ask, measure, read_questions
+from agent_app.knowledge.passages import NotAnArticle, Source, parse
+from agent_app.knowledge.retrieval import Band, KnowledgeIndex
+from agent_app.knowledge.words import language_of
+from agent_app.management.commands.load_knowledge import SAMPLE, read_folder
+
+pytestmark = pytest.mark.unit
+
+QUESTIONS = Path(__file__).parent / "questions"
+
+
+def questions(name: str) -> list[Question]:
+    return read_questions(QUESTIONS / f"{name}.jsonl")
+
+
+def search(index: KnowledgeIndex, text: str, **options: str):  # type: ignore[no-untyped-def]
+    return index.search(text, load_embedder("minilm").embed, **options)
+
+
+@pytest.mark.parametrize("question", questions("first_ten"), ids=lambda question: question.text)
+def test_first_question_gets_its_article(shop: KnowledgeIndex, question: Question) -> None:
+    findings = search(shop, question.text)
+    assert (findings.band, findings.hits[0].source.slug) == (Band.ANSWER, question.label)
+
+
+@pytest.mark.parametrize("question", questions("five_unanswerable"), ids=lambda question: question.text)
+def test_what_nobody_could_answer_is_declined(shop: KnowledgeIndex, question: Question) -> None:
+    assert search(shop, question.text).band == Band.UNKNOWN
+
+
+def test_further_questions_keep_the_promise(shop: KnowledgeIndex) -> None:
+    asked = ask(shop, questions("natural") + questions("not_covered"), load_embedder("minilm").embed)
+    measured = measure(asked)
+    assert measured["accuracy"] >= 0.93
+    assert measured["answered"] >= 0.65
+    assert measured["wrong_among_answered"] <= 0.05
+    assert measured["oos_auroc"] >= 0.975
+
+
+@pytest.mark.parametrize(
+    ("question", "heading"),
+    [
+        ("how long do you keep my parcel at the store", "How long we keep it"),
+        ("can I send back boots that I have worn", "Used or worn items"),
+        ("how long is a gift card valid", "How long it is valid"),
+        ("who pays import duty for Switzerland", "Norway and Switzerland"),
+        ("which countries outside Europe do you deliver to", "Countries outside Europe"),
+        ("How can I return something?", ""),
+    ],
+)
+def test_the_passage_answers_not_the_opening(shop: KnowledgeIndex, question: str, heading: str) -> None:
+    passage = search(shop, question).hits[0].passage
+    assert passage is not None
+    assert passage.heading == heading
+
+
+def test_slips_of_the_finger_are_mended(shop: KnowledgeIndex) -> None:
+    assert search(shop, "how do i wahs my dwon jaket").hits[0].source.slug == "wash-down-jacket"
+    assert shop.speller.mended("do you sell books") == "do you sell books"  # a word, though no article has it
+
+
+def test_another_language_is_said(shop: KnowledgeIndex) -> None:
+    assert search(shop, "Wie lange dauert die Lieferung nach Deutschland?").language == "de"
+    assert search(shop, "how long does delivery to Germany take").language is None
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("where is my order", "en"),
+        ("où est ma commande", "fr"),
+        ("¿dónde está mi pedido?", "es"),
+        ("где мой заказ", "ru"),
+        ("iPhone 15", None),
+        ("", None),
+    ],
+)
+def test_language_of(text: str, language: str | None) -> None:
+    assert language_of(text) == language
+
+
+def test_an_index_survives_its_bytes(shop: KnowledgeIndex) -> None:
+    again = KnowledgeIndex.from_bytes(shop.to_bytes())
+    for question in questions("natural")[:30]:
+        before, after = search(shop, question.text), search(again, question.text)
+        assert before.hits[0].source == after.hits[0].source
+        assert after.probability == pytest.approx(before.probability, abs=0.01)
+
+
+def test_a_new_article_is_found_before_the_head_has_learned_it(shop: KnowledgeIndex) -> None:
+    kayaks = Source("kayaks", "Kayaks and canoes", "We sell kayaks of two makers in Galway.")
+    embed = load_embedder("minilm").embed
+    quick = KnowledgeIndex.build([*shop.sources, kayaks], embed, earlier=shop)
+    assert quick.search("do you sell kayaks", embed).hits[0].source == kayaks
+    assert quick.search("Where is my order?", embed).hits[0].source.slug == "track-order"
+
+
+def test_words_alone_still_find() -> None:
+    words = load_embedder("none")
+    index = KnowledgeIndex.build(read_folder(SAMPLE), words.embed)
+    measured = measure(ask(index, questions("first_ten") + questions("natural"), words.embed))
+    assert measured["accuracy"] >= 0.7
+
+
+def test_nothing_known_and_nothing_asked() -> None:
+    embed = load_embedder("none").embed
+    empty = KnowledgeIndex.build([], embed)
+    assert not empty.search("Where is my order?", embed)
+    one = KnowledgeIndex.build([Source("a", "Delivery", "We deliver.")], embed)
+    assert not one.search("  ?!", embed)
+    assert one.search("delivery", embed).hits[0].source.slug == "a"
+
+
+def test_head_by_steps_agrees_with_the_direct_solution() -> None:
+    rng = np.random.default_rng(1)
+    vectors = rng.normal(size=(600, 32)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    labels = rng.integers(0, 7, 600).astype(np.int32)
+    targets = heads.one_hot(labels, 7)
+    direct = np.linalg.solve(heads.regularised(vectors), targets)
+    assert np.abs(heads.solve_by_steps(vectors, targets) - direct).max() < 0.02
+
+
+def test_leave_out_is_what_a_head_without_them_would_say() -> None:
+    rng = np.random.default_rng(2)
+    vectors = rng.normal(size=(60, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    labels = np.repeat(np.arange(6), 10).astype(np.int32)
+    left = next(one for one in heads.leave_out(vectors, labels, 6) if one.text == 25)
+    for without, said in ((np.arange(60) != 25, left.known), (labels != labels[25], left.foreign)):
+        head = heads.fit(vectors[without], labels[without], 6)
+        assert head.scores(vectors[without] @ vectors[25]) == pytest.approx(said, abs=0.01)
+
+
+def test_calibration_answers_as_much_as_the_target_allows() -> None:
+    rng = np.random.default_rng(3)
+    outcomes = []
+    for _ in range(4000):
+        sure = rng.uniform()
+        right = bool(rng.uniform() < sure)
+        outcomes.append(Outcome((sure, 0.0, sure, sure, sure, 1.0), right, right, covered=True))
+    calibration = calibrate(outcomes)
+    assert calibration.ece < 0.04
+    assert 0.02 < calibration.wrong <= 0.05
+    assert Calibration.from_json(calibration.to_json()) == calibration
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("no title at all", "title"),
+        ("---\ntitle: [\n---\nbody", "YAML"),
+        ("---\ntitle: A\nslug: Not A Slug\n---\nbody", "slug"),
+        ("---\ntitle: A\nquestions: one\n---\nbody", "questions"),
+    ],
+)
+def test_what_is_not_an_article(text: str, complaint: str) -> None:
+    with pytest.raises(NotAnArticle, match=complaint):
+        parse(text, "name")
+
+
+def test_lists_and_tables_stay_whole() -> None:
+    source = parse("# Title\n\nOpening:\n\n- one\n\n- two\n\n## Part\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n", "name")
+    assert [passage.heading for passage in source.passages] == ["Title", "Part"]
+    assert "- one\n\n- two" in source.passages[0].text
+    assert source.passages[1].plain == "a, b 1, 2"

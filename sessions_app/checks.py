@@ -3,10 +3,10 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Warning, register
+from django.core.checks import CheckMessage, Tags, Warning, register
 
 
-@register()
+@register(Tags.caches)
 def memory_store_in_production(**kwargs: Any) -> list[CheckMessage]:
     backend = settings.CACHES.get("sessions", {}).get("BACKEND", "")
     if settings.DEBUG or backend != "sessions_app.cache.IndexedLocMemCache":

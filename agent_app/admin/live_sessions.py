@@ -71,7 +71,7 @@ class LiveSessionAdmin(SessionAdmin):
             "time": chat.turn_until.strftime("%H:%M:%S"),
         }
 
-    @admin.display(description=_("attempts at this answer"))
+    @admin.display(description=_("attempts"))
     def attempts(self, session: Session) -> int | None:
         return chat.turn_attempts if (chat := chat_of(session)) else None
 

@@ -52,7 +52,7 @@ export function pendingRow(entry, act) {
   const message = { role: "customer", text: entry.text };
   const again = element("button", { type: "button", class: "link", onclick: () => act.retry(entry) }, strings.retry);
   const away = element("button", { type: "button", class: "link", onclick: () => act.discard(entry) }, strings.discard);
-  const failed = element("p", { class: "failed", role: "alert", hidden: true }, element("span"), " ", again, " ", away);
+  const failed = element("p", { class: "failed", role: "alert", hidden: true }, element("span"), element("span", {}, again, " ", away));
   const node = element(
     "div",
     { class: "row customer pending" },

@@ -47,7 +47,8 @@ function withMarks(text, sources) {
   for (const match of text.matchAll(MARK)) {
     const source = sources.get(Number(match[1]));
     if (!source) continue;
-    parts.push(text.slice(end, match.index), citationLink(source));
+    // A mark never stands alone at the start of a line.
+    parts.push(text.slice(end, match.index).replace(/ $/, "\u00a0"), citationLink(source));
     end = match.index + match[0].length;
   }
   return [...parts, text.slice(end)];

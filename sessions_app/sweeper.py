@@ -12,9 +12,12 @@ logger = logging.getLogger(__name__)
 class Sweeper:
     """Ends expired sessions every `interval` seconds, and tells them by `session_ended`."""
 
+    AUDIT_EVERY = 12  # sweeps: an hour, by default
+
     def __init__(self, store: SessionStore, interval: float) -> None:
         self.store = store
         self.interval = interval
+        self._sweeps = 0
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -36,8 +39,11 @@ class Sweeper:
 
     async def sweep_once(self) -> int:
         """How many sessions had expired; 0 when the store is away."""
+        self._sweeps += 1
         try:
             expired = await self.store.cleanup_expired()
+            if self._sweeps % self.AUDIT_EVERY == 0:
+                await self.store.audit()
         except StoreUnavailable:
             return 0  # the store has logged its change of state
         if expired:

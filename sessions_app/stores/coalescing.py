@@ -8,7 +8,7 @@ of the loop and of the parser is small.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any, cast
 
@@ -126,6 +126,10 @@ class Line(asyncio.Protocol):
         self._waiting.append(reply)
         return reply
 
+    async def send_all(self, commands: Iterable[tuple[str, ...]]) -> list[Any]:
+        """The replies, or the first error among them."""
+        return list(await asyncio.gather(*(self.send(pack(command)) for command in commands)))
+
     def read(self, packed: bytes) -> "asyncio.Future[Any]":
         """As `send`; when the reply is there, `server_now` is a time after the call."""
         if not self._asked_time and self.open:
@@ -185,6 +189,8 @@ class Line(asyncio.Protocol):
             self.abort("its replies make no sense")
         if self._room is not None and not self.full:
             self._make_room()
+        if self.retired and not waiting:
+            self.loop.call_soon(self.abort, "retired")
 
     def _note_time(self, reply: Any) -> None:
         """TypeError or ValueError when the reply is no TIME: then the others are not ours either."""
@@ -206,8 +212,6 @@ class Line(asyncio.Protocol):
                 self.retired = True
         elif code not in HARMLESS:
             logger.error("session_store.error server=%s error=%s", self.breaker.server, refused)
-        if self.retired and not self._waiting:
-            self.loop.call_soon(self.abort, "retired")
         return refused
 
     def pause_writing(self) -> None:
@@ -270,10 +274,10 @@ class Line(asyncio.Protocol):
 class Client:
     """The way from one event loop to one server."""
 
-    def __init__(self, server: Server, breaker: Breaker, greeting: Sequence[tuple[str, ...]]) -> None:
+    def __init__(self, server: Server, breaker: Breaker, sources: Mapping[str, str]) -> None:
         self.server = server
         self.breaker = breaker
-        self.greeting = greeting
+        self.sources = sources
         self._line: Line | None = None
         self._connecting: asyncio.Task[Line] | None = None
         self._closer: AsyncGenerator[None, None] | None = None
@@ -317,13 +321,10 @@ class Client:
         line = Line(self.breaker, self.server.command_timeout)
         await self.server.open(lambda: line)
         try:
-            commands = (*self.server.login(), *self.greeting)
-            replies = [line.send(pack(command)) for command in commands]
-            await asyncio.wait(replies)
-            for error in [reply.exception() for reply in replies]:
-                # A script that may not be loaded ahead is loaded by its first EVAL.
-                if error is not None and not (isinstance(error, Refused) and error.code == "NOPERM"):
-                    raise error
+            *_, known = await line.send_all((*self.server.login(), ("SCRIPT", "EXISTS", *self.sources)))
+            missing = [source for source, there in zip(self.sources.values(), known, strict=True) if not there]
+            if missing:
+                await line.send_all([("SCRIPT", "LOAD", source) for source in missing])
         except BaseException:
             line.abort("the greeting failed")
             raise
@@ -357,9 +358,9 @@ class Client:
 class ClusterClient:
     """The way from one event loop to a cluster: a line to each node that has buckets of ours."""
 
-    def __init__(self, server: Server, greeting: Sequence[tuple[str, ...]]) -> None:
+    def __init__(self, server: Server, sources: Mapping[str, str]) -> None:
         self.server = server
-        self.greeting = greeting
+        self.sources = sources
         self._nodes: dict[Address, Client] = {}
         self._slots: list[tuple[int, int, Address]] = []  # first, last, node
         self._owners: dict[str, Client] = {}  # by root
@@ -390,7 +391,7 @@ class ClusterClient:
     def _node(self, address: Address) -> Client:
         if address not in self._nodes:
             node = self.server.at(address)
-            self._nodes[address] = Client(node, breaker_for(node, self.server), self.greeting)
+            self._nodes[address] = Client(node, breaker_for(node, self.server), self.sources)
         return self._nodes[address]
 
     async def _learn(self) -> None:
@@ -436,17 +437,17 @@ def available(whole: Server) -> bool:
     return all(breaker.available for breaker in list(_breakers.values()) if breaker.whole == whole)
 
 
-def client_for(server: Server, greeting: Sequence[tuple[str, ...]]) -> AnyClient:
+def client_for(server: Server, sources: Mapping[str, str]) -> AnyClient:
     """The running loop's own. Django makes a cache object per task: connections must not hang on those."""
     clients = _clients.setdefault(asyncio.get_running_loop(), {})
     client = clients.get(server)
     if client is None:
         for loop in [loop for loop in _clients if loop.is_closed()]:  # closed without telling our hook
             del _clients[loop]
-        client = ClusterClient(server, greeting) if server.cluster else one_client(server, greeting)
+        client = ClusterClient(server, sources) if server.cluster else one_client(server, sources)
         clients[server] = client
     return client
 
 
-def one_client(server: Server, greeting: Sequence[tuple[str, ...]]) -> Client:
-    return Client(server, breaker_for(server, server), greeting)
+def one_client(server: Server, sources: Mapping[str, str]) -> Client:
+    return Client(server, breaker_for(server, server), sources)

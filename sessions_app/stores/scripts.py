@@ -18,7 +18,7 @@ class Scripts:
         self.server = server
         self.roots = roots
         self._scripts = scripts()
-        self._greeting = [("SCRIPT", "LOAD", script.source) for script in self._scripts.values()]
+        self._sources = {script.sha: script.source for script in self._scripts.values()}
         self._here: tuple[asyncio.AbstractEventLoop | None, AnyClient | None] = (None, None)
 
     @property
@@ -29,7 +29,7 @@ class Scripts:
         loop = asyncio.get_running_loop()
         here, client = self._here
         if here is not loop or client is None:
-            client = client_for(self.server, self._greeting)
+            client = client_for(self.server, self._sources)
             self._here = (loop, client)
         return client
 

@@ -2,9 +2,10 @@
 operators hear of it, no reply reaches a wrong caller, and everything heals by itself."""
 
 import asyncio
+import contextlib
 import logging
 import re
-import threading
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from sessions_app.stores import RedisSessionStore, SessionData, StoreUnavailable
 from tests.conftest import ValkeyServer
@@ -20,6 +23,16 @@ from tests.conftest import ValkeyServer
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("alone")]
 
 FAST = {"SOCKET_CONNECT_TIMEOUT": 0.2, "SOCKET_TIMEOUT": 0.3}
+
+
+LATE = 0.4  # seconds by which a busy machine may be late
+
+
+def until_silent(port: int) -> None:
+    probe = redis.Redis(port=port, socket_timeout=0.05, retry=Retry(NoBackoff(), 0))
+    with contextlib.suppress(redis.TimeoutError):
+        while probe.ping():
+            pass
 
 
 @pytest.fixture
@@ -86,7 +99,7 @@ async def test_killed_and_restarted_empty(
     started = time.perf_counter()
     for _ in range(200):
         await store.count_message("s")
-    assert time.perf_counter() - started < 0.2
+    assert time.perf_counter() - started < LATE  # at once, but for the circuit's probe
     own_valkey.start()
     await healed(store)
     assert store.available is True
@@ -106,25 +119,24 @@ async def test_a_restart_between_two_calls_is_not_noticed(store: RedisSessionSto
     assert await store.count_message("s") is not None
 
 
-@pytest.mark.parametrize("pause", ["CLIENT PAUSE 1000 ALL", "DEBUG SLEEP 1"])
+@pytest.mark.parametrize("pause", ["CLIENT PAUSE 1500 ALL", "DEBUG SLEEP 1.5"])
 async def test_paused(tmp_path: Path, pause: str) -> None:
     server = ValkeyServer(tmp_path, "--enable-debug-command", "yes")
     server.start()
     store = RedisSessionStore(server.url, "f:", 300, options=FAST)
     await store.set("s", SessionData("s"))
-    thread = threading.Thread(target=redis.Redis(port=server.port).execute_command, args=pause.split())
-    thread.start()
-    await asyncio.sleep(0.03)
+    with socket.create_connection(("127.0.0.1", server.port)) as other:
+        other.sendall(pause.encode() + b"\r\n")
+        until_silent(server.port)
     started = time.perf_counter()
     counted = await asyncio.gather(*(store.count_message("s") for _ in range(20)))
     assert counted == [None] * 20
-    assert time.perf_counter() - started < 0.45
+    assert time.perf_counter() - started < 0.3 + LATE
     assert store.available is False
-    while await store.ping() is False and time.perf_counter() - started < 0.9:
+    while await store.ping() is False and time.perf_counter() - started < 1.2:
         asked = time.perf_counter()
         assert await store.get("s") is None
-        assert time.perf_counter() - asked < 0.35
-    thread.join()
+        assert time.perf_counter() - asked < 0.3 + LATE
     await healed(store)
     data = await store.count_message("s")
     assert data is not None
@@ -287,7 +299,7 @@ async def test_a_server_that_accepts_and_says_nothing() -> None:
     started = time.perf_counter()
     await assert_degraded(store)
     # Three tries to connect, then at once; the circuit's probe may be due once.
-    assert time.perf_counter() - started < 4 * 0.2 + 0.3
+    assert time.perf_counter() - started < 4 * 0.2 + LATE
     listener.close()
 
 

@@ -67,7 +67,7 @@ async def test_an_end_that_a_new_session_of_the_same_id_would_hide_is_told(store
 
 
 async def test_a_receiver_that_fails_hears_it_again_when_the_claim_runs_out(
-    store: SessionStore, listen: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    store: SessionStore, listen: Callable[..., None]
 ) -> None:
     heard = []
 
@@ -77,43 +77,44 @@ async def test_a_receiver_that_fails_hears_it_again_when_the_claim_runs_out(
             raise RuntimeError("the database is away")
 
     listen(fails_once)
-    short_claims(monkeypatch)
     await store.set("s", SessionData("s"))
     assert await store.delete("s") is True
     assert await store.cleanup_expired() == 0
     assert heard == ["s"]
-    await asyncio.sleep(0.03)
+    let_claims_run_out(store)
     assert await store.cleanup_expired() == 0
     assert heard == ["s", "s"]
-    await asyncio.sleep(0.03)
+    let_claims_run_out(store)
     await store.cleanup_expired()
     assert heard == ["s", "s"]
 
 
-def short_claims(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Claims run out after 20 ms: time is a setting of the test, as a clock would be."""
-    monkeypatch.setattr("sessions_app.stores.memory.CLAIM_SECONDS", 0.02)
-    monkeypatch.setattr("sessions_app.stores.redis.CLAIM", "20000")
+def let_claims_run_out(store: SessionStore) -> None:
+    """As if CLAIM_SECONDS had passed."""
+    if isinstance(store, InMemorySessionStore):
+        claimed = store._table.claimed
+        claimed.update({claim: (0.0, ending) for claim, (_, ending) in claimed.items()})
+    elif isinstance(store, RedisSessionStore):
+        server = redis.Redis(host=store._scripts.server.host, port=store._scripts.server.port)
+        for root in store._scripts.roots:
+            for claim in server.zrange(root + "c", 0, -1):
+                server.zadd(root + "c", {claim: 1})
 
 
-async def test_a_crash_in_the_middle_of_handling_is_made_good(
-    store: SessionStore, ended: Ended, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    short_claims(monkeypatch)
+async def test_a_crash_in_the_middle_of_handling_is_made_good(store: SessionStore, ended: Ended) -> None:
     await expired(store, 3)
     newly, claimed = await store._claim()  # and here the process dies
     assert (newly, len(claimed)) == (3, 3)
     assert await store.cleanup_expired() == 0
     assert ended == []
-    await asyncio.sleep(0.03)
+    let_claims_run_out(store)
     assert await store.cleanup_expired() == 0
     assert sorted(ended) == [(f"s{n}", "expired", None) for n in range(3)]
 
 
 async def test_a_caller_that_is_cancelled_while_it_tells_leaves_the_end_to_a_sweep(
-    store: SessionStore, listen: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    store: SessionStore, listen: Callable[..., None]
 ) -> None:
-    short_claims(monkeypatch)
     heard, started = [], asyncio.Event()
 
     async def slow(sender: Any, session_id: str, **kwargs: Any) -> None:
@@ -127,7 +128,7 @@ async def test_a_caller_that_is_cancelled_while_it_tells_leaves_the_end_to_a_swe
     await started.wait()
     ending.cancel()
     await asyncio.wait([ending])
-    await asyncio.sleep(0.03)
+    let_claims_run_out(store)
     await store.cleanup_expired()
     assert heard == ["s", "s"]
 
@@ -135,19 +136,19 @@ async def test_a_caller_that_is_cancelled_while_it_tells_leaves_the_end_to_a_swe
 async def test_sync_receivers_run_off_the_loop_and_async_ones_on_it(
     store: SessionStore, listen: Callable[..., None]
 ) -> None:
-    loop, where = asyncio.get_running_loop(), []
+    loop, where = asyncio.get_running_loop(), {}
 
     def sync(sender: Any, **kwargs: Any) -> None:
-        where.append(threading.current_thread() is threading.main_thread())
+        where["sync"] = threading.current_thread() is threading.main_thread()
 
     async def on_loop(sender: Any, **kwargs: Any) -> None:
-        where.append(asyncio.get_running_loop() is loop)
+        where["async"] = asyncio.get_running_loop() is loop
 
     listen(sync)
     listen(on_loop)
     await store.set("s", SessionData("s"))
     await store.delete("s")
-    assert where == [False, True]
+    assert where == {"sync": False, "async": True}
 
 
 def test_sync_code_ends_a_session(store: SessionStore, ended: Ended) -> None:

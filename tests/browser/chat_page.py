@@ -74,7 +74,8 @@ class ScriptedDesk:
         self.state = "ai"
         self.sockets = 0
         self.refuse_with: int | None = None
-        self.answers: dict[str, dict[str, Any]] = {}  # an error for each text that is refused
+        self.refuse_session: dict[str, Any] | None = None
+        self.answers: dict[str, dict[str, Any]] = {}  # an error for each text, or kind of frame, that is refused
         self.socket: WebSocketRoute | None = None
 
     async def serve(self, page: Page) -> None:
@@ -82,6 +83,9 @@ class ScriptedDesk:
         await page.route_web_socket("**/ws/chat/", self._accept)
 
     async def _open(self, route: Route) -> None:
+        if self.refuse_session is not None:
+            await route.fulfill(status=400, json=self.refuse_session)
+            return
         await route.fulfill(status=201, json={"session_id": "scripted", "token": "token"})
 
     def _accept(self, socket: WebSocketRoute) -> None:
@@ -94,8 +98,8 @@ class ScriptedDesk:
         self.heard.append(frame)
         if frame["type"] == "hello":
             await self._welcome(frame["last_seq"])
-        elif frame["type"] == "send" and frame["text"] in self.answers:
-            self.say("error", client_id=frame["client_id"], **self.answers[frame["text"]])
+        elif answer := self.answers.get(frame.get("text", frame["type"])):
+            self.say("error", client_id=frame["client_id"], **answer)
         elif frame["type"] == "send":
             self.say("ack", client_id=frame["client_id"], seq=len(self.log) + 1)
             self.write("customer", frame["text"], client_id=frame["client_id"])

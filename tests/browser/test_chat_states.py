@@ -102,6 +102,45 @@ async def test_choices_are_buttons_until_one_is_taken(page: Page, desk: Desk) ->
     await chat.shows_customer("Hello", "Tents")
 
 
+async def test_a_desk_without_choices_takes_their_words(page: Page, desk: Desk) -> None:
+    chat, script = await begun(page, desk)
+    script.answers["choice"] = {"code": "unknown_type", "message": "There is no such frame."}
+    script.write("agent", "Did you mean", choices=[{"id": "a", "label": "Boots"}])
+    await chat.button("Boots").click()
+    await chat.shows_customer("Hello", "Boots")
+
+
+async def test_a_session_that_is_refused_can_be_tried_again(page: Page, desk: Desk) -> None:
+    script = ScriptedDesk()
+    script.refuse_session = {"code": "invalid", "message": "The identity has expired."}
+    await script.serve(page)
+    chat = await ChatPage.alone(page, desk)
+    await chat.say("Hello")
+    await expect(chat.pending).to_contain_text("Not sent. The identity has expired.")
+    async with page.expect_response("**/api/v1/chat/sessions/"):
+        await chat.button("Talk to a person").click()
+    await expect(chat.button("Talk to a person")).to_be_visible()
+    script.refuse_session = None
+    await chat.button("Retry").click()
+    await chat.shows_customer("Hello")
+    assert [frame["type"] for frame in script.heard] == ["hello", "send"]
+
+
+async def test_a_person_is_asked_for_once(page: Page, desk: Desk) -> None:
+    chat, script = await begun(page, desk)
+    await chat.button("Talk to a person").click()
+    await expect(chat.inside.locator(".waiting")).to_have_text("Asking for a person…")
+    script.say("ack", ticket="ESC-7K2M")
+    script.say("state", state="waiting", position=1)
+    await expect(chat.inside.locator(".waiting")).to_have_text(
+        "Waiting for a person. You are number 1 in line. Ticket ESC-7K2M."
+    )
+    await page.reload()
+    script.state = "waiting"
+    await chat.shows_customer("Hello")
+    assert [frame["type"] for frame in script.heard].count("escalate") == 1
+
+
 async def test_an_ended_chat_stays_readable_and_one_click_starts_anew(page: Page, desk: Desk) -> None:
     chat, script = await begun(page, desk)
     script.say("state", state="closed")

@@ -76,7 +76,8 @@ export class Conversation extends EventTarget {
   async retry(entry) {
     delete entry.failed;
     await this.outbox.put(entry);
-    this.#flush();
+    if (this.session) this.#flush();
+    else this.#begin();
     this.#changed();
   }
 
@@ -148,8 +149,8 @@ export class Conversation extends EventTarget {
   #transmit(entry) {
     const { client_id, kind, text, id } = entry;
     if (entry.failed || this.acked.has(client_id) || this.inFlight.get(client_id) === this.connection?.welcomes) return;
-    const frame = kind === "escalate" ? { type: kind } : { type: kind, client_id, ...(kind === "send" ? { text } : { id }) };
-    if (!this.connection?.send(frame)) return;
+    const what = { send: { text }, choice: { id }, escalate: {} }[kind];
+    if (!this.connection?.send({ type: kind, client_id, ...what })) return;
     this.inFlight.set(client_id, this.connection.welcomes);
     clearTimeout(this.ackTimer);
     this.ackTimer = setTimeout(() => this.#missAcks(), ACK_MS);
@@ -170,7 +171,7 @@ export class Conversation extends EventTarget {
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       this.link = "idle";
-      for (const entry of this.entries) entry.failed = error.message || error.code;
+      for (const entry of this.entries) this.#fail(entry, error.message);
       return this.#changed();
     }
     for (const entry of this.entries) entry.session_id ??= this.session.session_id;
@@ -318,9 +319,11 @@ export class Conversation extends EventTarget {
     this.#transmit(entry);
   }
 
+  /** A wish for a person has no bubble to say so: its button simply comes back. */
   #fail(entry, message) {
+    if (entry.kind === "escalate") return this.#done(entry);
     entry.failed = message;
-    this.outbox.put(entry);
+    return this.outbox.put(entry);
   }
 
   #turned({ turn, status, tool }) {

@@ -18,6 +18,7 @@ function day(at) {
 export class Thread {
   #rows = new Map();
   #following = true;
+  seen = 0; // messages that were there when the customer last looked at the end
 
   constructor(chat) {
     this.chat = chat;

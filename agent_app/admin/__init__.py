@@ -2,9 +2,9 @@
 
 from django.contrib import admin
 
-from agent_app.admin import audit, conversations, knowledge, live_sessions, tickets
+from agent_app.admin import audit, conversations, knowledge, live_sessions, tickets, tokens
 
 admin.site.site_header = admin.site.site_title = "Supportdesk"
 admin.site.index_title = "Desk"
 
-__all__ = ["audit", "conversations", "knowledge", "live_sessions", "tickets"]
+__all__ = ["audit", "conversations", "knowledge", "live_sessions", "tickets", "tokens"]

@@ -9,8 +9,10 @@ from agent_app.models.knowledge import (
     TextVector,
     UnansweredQuestion,
 )
+from agent_app.models.tokens import ApiToken
 
 __all__ = [
+    "ApiToken",
     "Article",
     "AuditEntry",
     "Conversation",

@@ -220,9 +220,13 @@ class Journal:
         return [self._commit([act])[0] for act in acts]
 
     def _commit_again(self, group: "Group", error: Exception) -> list[Outcome | Exception]:
-        """The database failed us. In doubt about the commit: look, on a new connection, before anything is said."""
+        """The database failed us. In doubt about the commit: look, on a new connection, before anything is said.
+
+        A connection that was lost before that (its server was restarted while we were quiet) costs no message either.
+        """
+        lost = getattr(connection.connection, "closed", False)  # psycopg's word; a file is never lost like that
         connection.close()
-        if group.in_doubt:
+        if group.in_doubt or lost:
             try:
                 outcomes = Group(group.acts, looking=True).run()
             except (DatabaseError, InterfaceError) as again:

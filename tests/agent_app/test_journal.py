@@ -1,0 +1,366 @@
+"""The durable log on the real database: one writer or several, and what happens when the database fails them."""
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from agent_app.journal import Journal
+from agent_app.models import Conversation, Message
+from agent_app.models.conversations import new_id
+from agent_app.models.refusal import Unavailable
+from agent_app.models.turns import (
+    Act,
+    AgentReply,
+    Close,
+    CustomerMessage,
+    Lease,
+    NewTicket,
+    Outcome,
+    Release,
+    Renew,
+    StaffReply,
+    TakeOver,
+    TakeTurn,
+)
+from tests.faults.proxy import Proxy
+
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+
+postgres_only = pytest.mark.skipif(
+    not os.environ.get("DATABASE_URL", "").startswith("postgres"),
+    reason="not for SQLite: it has no connection to lose",
+)
+sqlite_only = pytest.mark.skipif(
+    os.environ.get("DATABASE_URL", "").startswith("postgres"), reason="not for PostgreSQL: it has no file to lock"
+)
+
+
+@pytest.fixture
+def make_journal() -> Iterator[Callable[[], Journal]]:
+    """Each has a writer and connections of its own, as in a process of its own."""
+    made: list[Journal] = []
+
+    def make() -> Journal:
+        made.append(Journal())
+        return made[-1]
+
+    yield make
+    for journal in made:
+        journal.close()
+
+
+@pytest.fixture
+def journal(make_journal: Callable[[], Journal]) -> Journal:
+    return make_journal()
+
+
+async def new_chat(journal: Journal) -> int:
+    chat = Conversation(
+        session_id=Conversation.new_session_id(),
+        token_hash=new_id(),
+        live_until=timezone.now() + timedelta(minutes=30),
+    )
+    await journal.read(chat.save, force_insert=True)
+    return chat.pk
+
+
+async def log_of(journal: Journal, chat: int) -> list[tuple[int, str, str]]:
+    return [(entry.seq, entry.role, entry.text) for entry in await journal.entries(chat, 0, 1000)]
+
+
+async def row_of(journal: Journal, chat: int) -> dict[str, Any]:
+    return await journal.read(Conversation.objects.values().get, pk=chat)
+
+
+def said(text: str, chat: int, client_id: str | None = None, holder: str = "A") -> CustomerMessage:
+    return CustomerMessage(chat, text, client_id, holder=holder)
+
+
+def leased(done: Outcome) -> Lease:
+    assert done.lease is not None
+    return done.lease
+
+
+# ---- one writer ----
+
+
+async def test_a_message_its_answer_and_the_row_that_is_left(journal: Journal) -> None:
+    chat = await new_chat(journal)
+    sent = await journal.do(said("hello", chat, "c"))
+    answered = await journal.do(AgentReply(chat, leased(sent), "hi", citations=[{"n": 1}], details={"confidence": 0.5}))
+    assert answered.lease is None
+    assert await log_of(journal, chat) == [(1, "customer", "hello"), (2, "agent", "hi")]
+    stored = await journal.read(Message.objects.get, conversation=chat, seq=2)
+    assert (stored.reply_to, stored.citations, stored.details) == (1, [{"n": 1}], {"confidence": 0.5})
+    row = await row_of(journal, chat)
+    assert (row["last_seq"], row["asked_upto"], row["answered_upto"], row["turn_holder"]) == (2, 1, 1, None)
+
+
+async def test_acts_of_one_moment_share_commits_and_are_numbered_without_gap(journal: Journal) -> None:
+    chats = [await new_chat(journal) for _ in range(5)]
+    before = journal.commits
+    sent = await asyncio.gather(*(journal.do(said(f"{n}", chats[n % 5])) for n in range(200)))
+    assert journal.commits - before <= 20
+    for place, chat in enumerate(chats):
+        seqs = [done.entry.seq for done in sent[place::5] if done.entry]
+        assert seqs == list(range(1, 41))
+        assert [seq for seq, _, _ in await log_of(journal, chat)] == seqs
+
+
+async def test_the_same_client_id_within_one_group_is_stored_once(journal: Journal) -> None:
+    chat = await new_chat(journal)
+    first, again, other = await asyncio.gather(
+        journal.do(said("hello", chat, "c")),
+        journal.do(said("hello", chat, "c")),
+        journal.do(said("another", chat, "c")),
+    )
+    assert first.entry is not None
+    assert again.entry is not None
+    assert (first.entry.id, again.repeated) == (again.entry.id, True)
+    assert other.refused == "conflict"
+    assert len(await log_of(journal, chat)) == 1
+
+
+async def test_a_resend_gets_the_same_ack_whatever_the_state_now_is(journal: Journal) -> None:
+    chat = await new_chat(journal)
+    first = await journal.do(said("hello", chat, "c"))
+    await journal.do(Close(chat, "ended"))
+    again = await journal.do(said("hello", chat, "c"))
+    assert first.entry is not None
+    assert again.entry is not None
+    assert (again.refused, again.entry.seq, again.entry.id) == (None, first.entry.seq, first.entry.id)
+    assert (await journal.do(said("other", chat, "c"))).refused == "conflict"
+    assert (await journal.do(said("new", chat, "d"))).refused == "closed"
+
+
+async def test_customer_and_staff_may_use_the_same_client_id(journal: Journal) -> None:
+    chat = await new_chat(journal)
+    staff = await journal.read(new_staff)
+    await journal.do(said("hello", chat, "c"))
+    await journal.do(TakeOver(chat, staff, "Mara is here", "Mara"))
+    first = await journal.do(StaffReply(chat, staff, "hi", "Mara", "c"))
+    again = await journal.do(StaffReply(chat, staff, "hi", "Mara", "c"))
+    assert first.entry is not None
+    assert again.entry is not None
+    assert (first.entry.seq, again.entry.seq, again.repeated) == (3, 3, True)
+
+
+async def test_refused_acts_write_nothing_and_disturb_nobody(journal: Journal) -> None:
+    chat, other = await new_chat(journal), await new_chat(journal)
+    lease = leased(await journal.do(said("hello", chat)))
+    await journal.do(Close(chat, "ended"))
+    before = await row_of(journal, chat)
+    refused: list[Act] = [
+        said("more", chat),
+        AgentReply(chat, lease, "late"),
+        Renew(chat, lease),
+        TakeOver(chat, 1, "here", "Mara"),
+        Release(chat, 1, "gone"),
+        StaffReply(chat, 1, "hi", "Mara"),
+        said("nobody", 10**9),
+    ]
+    *done, kept = await asyncio.gather(*(journal.do(act) for act in [*refused, said("hello", other)]))
+    assert [result.refused for result in done] == ["closed", "lost", "lost", "closed", "closed", "closed", "not_found"]
+    assert kept.refused is None
+    assert await row_of(journal, chat) == before
+    assert len(await log_of(journal, chat)) == 1
+
+
+async def test_bad_data_is_its_own_callers(journal: Journal) -> None:
+    chat, other = await new_chat(journal), await new_chat(journal)
+    results = await asyncio.gather(
+        journal.do(said("before", chat)),
+        journal.do(said("\ud800 is no text", other)),
+        journal.do(said("after", chat)),
+        return_exceptions=True,
+    )
+    assert isinstance(results[1], ValueError)
+    assert await log_of(journal, chat) == [(1, "customer", "before"), (2, "customer", "after")]
+    assert await log_of(journal, other) == []
+    assert (await journal.do(said("good", other))).refused is None
+
+
+async def test_a_caller_that_goes_away_does_not_undo_its_act(journal: Journal) -> None:
+    chat = await new_chat(journal)
+    caller = asyncio.ensure_future(journal.do(said("hello", chat)))
+    await asyncio.sleep(0)
+    caller.cancel()
+    await journal.do(said("next", chat))
+    assert [text for _, _, text in await log_of(journal, chat)] == ["hello", "next"]
+
+
+async def test_closing_commits_what_was_asked(journal: Journal, make_journal: Callable[[], Journal]) -> None:
+    chat = await new_chat(journal)
+    asked = [asyncio.ensure_future(journal.do(said(f"{n}", chat))) for n in range(50)]
+    await asyncio.sleep(0)
+    await asyncio.to_thread(journal.close)
+    await asyncio.gather(*asked)
+    assert len(await log_of(make_journal(), chat)) == 50
+
+
+async def test_a_ticket_is_stored_with_the_answer_that_gives_it(journal: Journal) -> None:
+    chat = await new_chat(journal)
+    lease = leased(await journal.do(said("help", chat)))
+    done = await journal.do(AgentReply(chat, lease, "I ask a person", escalation=NewTicket("ESC-TEST-1", "help")))
+    assert (done.state, done.ticket) == ("waiting", "ESC-TEST-1")
+    chats = Conversation.objects.filter(tickets__number="ESC-TEST-1", state="waiting")
+    assert await journal.read(chats.count) == 1
+
+
+async def test_an_answer_in_doubt_is_looked_for_before_it_is_judged(journal: Journal) -> None:
+    chat = await new_chat(journal)
+    answer = AgentReply(chat, leased(await journal.do(said("one", chat))), "hi")
+    await journal.do(said("two", chat))
+    first = await journal.do(answer)
+    answer.tried = True  # as after `unavailable`: it may have been stored
+    again = await journal.do(answer)
+    assert (again.repeated, again.refused, again.lease) == (True, None, first.lease)
+    assert [role for _, role, _ in await log_of(journal, chat)] == ["customer", "customer", "agent"]
+
+
+# ---- several writers on one database ----
+
+
+async def test_writers_number_one_chat_together(make_journal: Callable[[], Journal]) -> None:
+    writers = [make_journal() for _ in range(3)]
+    chat = await new_chat(writers[0])
+    sent = await asyncio.gather(*(writers[n % 3].do(said(f"{n}", chat, f"c{n % 60}")) for n in range(120)))
+    stored = {done.entry.seq for done in sent if done.entry and not done.repeated}
+    assert stored == set(range(1, 61)) == {seq for seq, _, _ in await log_of(writers[0], chat)}
+
+
+async def test_of_several_writers_one_takes_the_turn_and_one_answers(make_journal: Callable[[], Journal]) -> None:
+    writers = [make_journal() for _ in range(3)]
+    chat = await new_chat(writers[0])
+    lease = leased(await writers[0].do(said("hello", chat, holder="gone")))
+    await writers[0].read(Conversation.objects.filter(pk=chat).update, turn_until=timezone.now())
+    taken = await asyncio.gather(*(writer.do(TakeTurn(chat, f"{n}")) for n, writer in enumerate(writers)))
+    holders = [done.lease for done in taken if done.lease]
+    assert len(holders) == 1
+    answers = [AgentReply(chat, held, "hi") for held in (lease, holders[0])]
+    done = await asyncio.gather(*(writer.do(answer) for writer, answer in zip(writers, answers, strict=False)))
+    assert [result.refused for result in done] == ["lost", None]
+    assert [role for _, role, _ in await log_of(writers[0], chat)] == ["customer", "agent"]
+
+
+# ---- a database that fails ----
+
+HOLD_THE_LOCK = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.readline()
+database.execute("ROLLBACK")
+"""
+
+
+@sqlite_only
+async def test_a_file_locked_by_another_process_is_unavailable_until_it_lets_go(
+    make_journal: Callable[[], Journal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.2)
+    journal = make_journal()
+    chat = await new_chat(journal)
+    other = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HOLD_THE_LOCK, str(connection.settings_dict["NAME"]), stdin=PIPE, stdout=PIPE
+    )
+    assert other.stdout is not None
+    await other.stdout.readline()
+    with pytest.raises(Unavailable):
+        await journal.do(said("hello", chat, "c"))
+    assert not journal.available
+    assert await log_of(journal, chat) == []  # readers go on
+    await other.communicate(b"\n")
+    assert (await journal.do(said("hello", chat, "c"))).refused is None
+    assert journal.available
+    assert await log_of(journal, chat) == [(1, "customer", "hello")]
+
+
+@pytest.fixture
+async def proxy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Proxy]:
+    """Between the journals of this test and the database server."""
+    proxy = Proxy(int(connection.settings_dict["PORT"]))
+    await proxy.start()
+    monkeypatch.setitem(connection.settings_dict, "PORT", proxy.port)
+    yield proxy
+    await proxy.stop()
+
+
+@postgres_only
+@pytest.mark.parametrize("and_request", [False, True], ids=["committed", "not committed"])
+@pytest.mark.parametrize("client_id", ["c", None], ids=["with client_id", "without"])
+async def test_a_commit_in_doubt_is_resolved_by_looking(
+    proxy: Proxy, make_journal: Callable[[], Journal], client_id: str | None, and_request: bool
+) -> None:
+    journal = make_journal()
+    chat = await new_chat(journal)
+    for round_number in range(1, 6):
+        proxy.lose_answer_to(b"COMMIT", and_request=and_request)
+        text = f"hello {round_number}"
+        done = await journal.do(said(text, chat, client_id and f"{client_id}{round_number}"))
+        assert proxy.lost_answers == round_number
+        assert done.entry is not None
+        assert (done.refused, done.entry.seq, done.lease is not None) == (None, round_number * 2 - 1, True)
+        await journal.do(AgentReply(chat, leased(done), f"answer {round_number}"))
+    assert len(await log_of(journal, chat)) == 10
+
+
+@postgres_only
+@pytest.mark.parametrize("and_request", [False, True], ids=["committed", "not committed"])
+async def test_an_answer_whose_commit_is_in_doubt_is_stored_once(
+    proxy: Proxy, make_journal: Callable[[], Journal], and_request: bool
+) -> None:
+    journal = make_journal()
+    chat = await new_chat(journal)
+    lease = leased(await journal.do(said("one", chat)))
+    await journal.do(said("two", chat))
+    proxy.lose_answer_to(b"COMMIT", and_request=and_request)
+    done = await journal.do(AgentReply(chat, lease, "hi"))
+    assert (proxy.lost_answers, done.refused) == (1, None)
+    await journal.do(AgentReply(chat, leased(done), "hi again"))
+    replies = Message.objects.filter(conversation=chat, role="agent").order_by("seq")
+    assert await journal.read(lambda: list(replies.values_list("reply_to", flat=True))) == [1, 2]
+
+
+@postgres_only
+async def test_a_server_that_is_away_is_unavailable_until_it_is_back(
+    proxy: Proxy, make_journal: Callable[[], Journal]
+) -> None:
+    journal = make_journal()
+    chat = await new_chat(journal)
+    port, proxy.target = proxy.target, 1  # nobody listens there
+    proxy.cut()
+    with pytest.raises(Unavailable):
+        await journal.do(said("hello", chat, "c"))
+    with pytest.raises(Unavailable):
+        await journal.entries(chat, 0, 10)
+    proxy.target = port
+    assert (await journal.do(said("hello", chat, "c"))).refused is None
+    assert len(await log_of(journal, chat)) == 1
+
+
+@postgres_only
+async def test_an_idle_connection_that_was_cut_costs_no_message(
+    proxy: Proxy, make_journal: Callable[[], Journal]
+) -> None:
+    journal = make_journal()
+    chat = await new_chat(journal)
+    await journal.do(said("one", chat))
+    proxy.cut()
+    assert (await journal.do(said("two", chat))).refused is None
+    assert len(await log_of(journal, chat)) == 2
+
+
+def new_staff() -> int:
+    from django.contrib.auth import get_user_model
+
+    return int(get_user_model().objects.create_user("mara").pk)

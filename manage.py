@@ -17,6 +17,8 @@ def main() -> None:
         execute_from_command_line(sys.argv)
     except WrongSetting as error:
         sys.exit(f"supportdesk does not start: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
     except OperationalError as error:
         sys.exit(f"The database cannot be used: {str(error).strip()}. DATABASE_URL says which it is.")
 

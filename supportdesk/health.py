@@ -15,6 +15,7 @@ from django.utils.decorators import sync_and_async_middleware
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
 from agent_app import chat
+from agent_app.knowledge.indexing import knowledge
 from sessions_app.stores import get_store
 from supportdesk.lifespan import process
 
@@ -64,6 +65,7 @@ async def states() -> dict[str, dict[str, Any]]:
     parts: dict[str, dict[str, Any]] = {
         "database": await database(),
         "session_store": await session_store(),
+        "knowledge": knowledge.status(),
         **chat.engine.status(),
     }
     if process.draining:

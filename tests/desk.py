@@ -34,14 +34,14 @@ class Desk:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> None:
-        """Returns once /healthz answers; raises with the log when it does not within 30 s.
+        """Returns once /healthz answers; raises with the log when it does not within a minute.
 
         The sample knowledge is there without `--prepare`, too; with it the start is that of `make run`.
         """
         command = [sys.executable, "manage.py", "serve", *options]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=CHECKOUT, env=self.environ, stdout=log, stderr=log)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop(signal.SIGKILL)
@@ -59,7 +59,7 @@ class Desk:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(how)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 def database_of_its_own(folder: Path) -> str:

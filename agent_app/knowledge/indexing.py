@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from django.conf import settings
@@ -81,6 +81,11 @@ class Knowledge:
             self._watching.set()
             self._watching = None
         await asyncio.get_running_loop().run_in_executor(None, self._on_keeper(self.forget).result)
+
+    def status(self) -> dict[str, Any]:
+        """For the probes: degraded until the process's first index is here, since questions wait for it."""
+        index = self._index
+        return {"state": "degraded" if index is None else "ok", "articles": len(index.sources) if index else 0}
 
     def warm(self) -> None:
         """Begins to load the model and the index, so that the first question does not wait for them."""

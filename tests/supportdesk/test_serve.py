@@ -112,7 +112,7 @@ def serve(folder: Path, *options: str, **settings: str) -> subprocess.CompletedP
     """A start that is expected to fail."""
     environ = Desk(folder, **settings).environ
     command = [sys.executable, "manage.py", "serve", *options]
-    return subprocess.run(command, cwd=CHECKOUT, env=environ, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, cwd=CHECKOUT, env=environ, capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.parametrize(

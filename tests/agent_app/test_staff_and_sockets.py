@@ -1,0 +1,78 @@
+"""Staff end a session on one instance; the customer's socket on another one closes."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.conftest import ValkeyServer
+from tests.desk import Desk
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def two(valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Desk, Desk]]:
+    folder = tmp_path_factory.mktemp("two")
+    shared = {"USE_SHARED_CONTEXT": "true", "REDIS_URL": f"redis://127.0.0.1:{valkey.port}/9"}
+    first = Desk(folder, **shared)
+    first.start("--prepare")
+    second = Desk(folder, **shared, DATABASE_URL=first.environ["DATABASE_URL"])
+    second.start()
+    yield first, second
+    first.stop()
+    second.stop()
+
+
+@pytest.fixture(scope="module")
+def admin(two: tuple[Desk, Desk]) -> Iterator[httpx.Client]:
+    """Logged in on the first instance."""
+    with httpx.Client(base_url=two[0].url, follow_redirects=True) as client:
+        client.get("/admin/login/")
+        logged = post(client, "/admin/login/", username="admin", password="admin", next="/admin/")
+        assert "Log out" in logged.text
+        yield client
+
+
+def post(client: httpx.Client, path: str, **form: str) -> httpx.Response:
+    return client.post(path, data={**form, "csrfmiddlewaretoken": client.cookies["csrftoken"]})
+
+
+def by_the_admin(client: httpx.Client, session_id: str) -> None:
+    done = post(client, f"/admin/sessions_app/session/{session_id.replace('_', '_5F')}/expire/", confirmed="yes")
+    assert "1 live session was expired." in done.text
+
+
+def by_rest(client: httpx.Client, session_id: str) -> None:
+    headers = {"X-CSRFToken": client.cookies["csrftoken"]}
+    assert client.delete(f"/api/v1/sessions/{session_id}/", headers=headers).status_code == 204
+
+
+def by_a_chat_s_own_page(client: httpx.Client, session_id: str) -> None:
+    found = client.get("/admin/agent_app/conversation/", params={"q": session_id}).text
+    pk = found.split("/admin/agent_app/conversation/")[-1].split("/change/")[0]
+    assert "The chat has ended." in post(client, f"/admin/agent_app/conversation/{pk}/end/", confirmed="yes").text
+
+
+@pytest.mark.parametrize("end", [by_the_admin, by_rest, by_a_chat_s_own_page])
+async def test_the_socket_on_the_other_instance_closes_within_a_second(
+    two: tuple[Desk, Desk], admin: httpx.Client, end: Callable[[httpx.Client, str], None]
+) -> None:
+    chat = (await asyncio.to_thread(httpx.post, f"{two[1].url}/api/v1/chat/sessions/", json={})).json()
+    async with connect(f"{two[1].sockets}/ws/chat/") as socket:
+        await socket.send(json.dumps({"type": "hello", "token": chat["token"], "last_seq": 0}))
+        assert json.loads(await socket.recv())["type"] == "welcome"
+        await asyncio.to_thread(end, admin, chat["session_id"])
+        acted = time.monotonic()
+        with pytest.raises(ConnectionClosed) as closed:
+            async with asyncio.timeout(5):
+                while True:
+                    await socket.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 4410
+        assert time.monotonic() - acted < 1

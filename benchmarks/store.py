@@ -4,10 +4,9 @@
     python benchmarks/store.py --quick      fewer rounds and no growth, for a look
     python benchmarks/store.py --only bars  the ratios alone
 
-Peers are measured in short interleaved rounds; figures are medians over the rounds, ratios those of each round. CPU is that of this
-process with all its threads, per operation. The last table compares with the bars that the store must reach; a
-machine with other work on it moves the figures by tens of percent, the ratios by much less. valkey-glide and
-openai-agents come with requirements/bench.txt; without it their rows are left out.
+Peers are measured in short interleaved rounds; figures are medians over the rounds, ratios those of each round. CPU
+is that of this process with all its threads, per operation. The last table compares with the bars that the store must
+reach. valkey-glide and openai-agents come with requirements/bench.txt; without it their rows are left out.
 """
 
 import argparse
@@ -157,7 +156,7 @@ class Peers:
         raw, all_scripts = self.raw, scripts()
         grace = self.store._grace
         increment, message = all_scripts["increment"].sha, all_scripts["message"].sha
-        arguments = [(*self.keys(n), "m:turns", "1", str(MAX_BYTES), grace) for n in range(KEYS)]
+        arguments = [(*self.keys(n), "m:turns", "1", str(MAX_BYTES)) for n in range(KEYS)]
 
         async def fifty(n: int) -> None:
             async with raw.pipeline(transaction=False) as pipeline:
@@ -209,9 +208,9 @@ class Peers:
 
         port = int(self.url.rsplit(":", 1)[1].partition("/")[0])
         glide = await GlideClient.create(GlideClientConfiguration([NodeAddress("127.0.0.1", port)]))
-        sha, grace = scripts()["increment"].sha, self.store._grace
+        sha = scripts()["increment"].sha
         commands: list[list[str | bytes]] = [
-            ["EVALSHA", sha, "2", *self.keys(n), "m:turns", "1", str(MAX_BYTES), grace] for n in range(KEYS)
+            ["EVALSHA", sha, "2", *self.keys(n), "m:turns", "1", str(MAX_BYTES)] for n in range(KEYS)
         ]
         self.rows["increment"]["valkey-glide EVALSHA"] = lambda n: glide.custom_command(commands[n])
         self.rows["read"]["valkey-glide HGETALL, raw"] = lambda n: glide.hgetall(self.keys(n)[1])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 from time import monotonic
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
@@ -106,7 +106,8 @@ class InMemorySessionStore(SessionStore):
                 return None
             fields = changed(entry.fields, changes)
             fields["updated_at"] = fields["last_activity"] = str(now)
-            table.unindex(session_id, entry)
+            if changes.texts:
+                table.unindex(session_id, entry)
             entry.fields = fields
             table.index(session_id, entry)
             return fields
@@ -288,6 +289,8 @@ def changed(fields: dict[str, str], changes: Changes) -> dict[str, str]:
     new: dict[str, str | None] = {**fields, **changes.texts}
     for name, delta in changes.added.items():
         new[name] = sum_of(name, new.get(name), delta)
+    if not changes.texts and new.keys() == fields.keys():
+        return cast(dict[str, str], new)  # numbers that were there before: no larger by more than digits
     kept = {name: text for name, text in new.items() if text is not None}
     check_size(kept)
     return kept

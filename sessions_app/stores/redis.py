@@ -143,7 +143,7 @@ class RedisSessionStore(SessionStore):
         [name] = changes.added
         try:
             if isinstance(delta, int):
-                answer = await self._run("increment", session_id, name, str(delta), MOST, self._grace)
+                answer = await self._run("increment", session_id, name, str(delta), MOST)
                 if answer is None or isinstance(answer, str):
                     return int(answer or 0)
                 check_answer(answer)

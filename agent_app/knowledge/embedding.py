@@ -1,8 +1,11 @@
 """Texts as vectors. Everything behind one protocol, so that another model is a setting and not a change."""
 
+import ctypes
 import hashlib
+import os
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +24,8 @@ WORD_PIECES = DATA / "wordpiece-uncased.json"
 MINILM_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
 LONGEST = 256  # word pieces; what comes after is not read
 BATCH = 32
+BUILDERS = min(2, os.cpu_count() or 1)  # threads that embed many texts at once
+FEWEST_BATCHES = 4  # for which they are worth starting
 
 
 class WrongModel(Exception):
@@ -77,9 +82,17 @@ class OnnxEmbedder:
     def embed(self, texts: Sequence[str]) -> Vectors:
         vectors = np.zeros((len(texts), self.size), np.float32)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # like lengths together: less padding
-        for start in range(0, len(order), BATCH):
-            batch = order[start : start + BATCH]
+        batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+
+        def embed(batch: list[int]) -> None:
             vectors[batch] = self._embed([texts[i] for i in batch])
+
+        if len(batches) < FEWEST_BATCHES:
+            for batch in batches:
+                embed(batch)
+        else:
+            with ThreadPoolExecutor(BUILDERS, "knowledge-embed") as builders:
+                list(builders.map(embed, batches))
         return vectors
 
     def _embed(self, texts: list[str]) -> Vectors:
@@ -96,13 +109,24 @@ class OnnxEmbedder:
         return vectors
 
 
+def give_back_memory() -> None:
+    """Returns what loading or building freed to the system: some 65 MB after the model alone. glibc keeps it else."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 _loading = threading.Lock()
 
 
 def load_embedder(name: str) -> Embedder:
     """`minilm`, `none`, or a folder with `model.onnx` and `tokenizer.json`. Loads each once in a process."""
     with _loading:
-        return _load(name)
+        loaded = _load.cache_info().currsize
+        embedder = _load(name)
+        if _load.cache_info().currsize > loaded:
+            give_back_memory()
+        return embedder
 
 
 @lru_cache(maxsize=4)

@@ -19,7 +19,7 @@ import numpy as np
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 
-from agent_app.knowledge.embedding import Embedder, Vectors, load_embedder
+from agent_app.knowledge.embedding import Embedder, Vectors, give_back_memory, load_embedder
 from agent_app.knowledge.passages import Source
 from agent_app.knowledge.retrieval import Findings, KnowledgeIndex
 from agent_app.models.knowledge import Article, IndexGeneration, KnowledgeState, TextVector
@@ -134,6 +134,7 @@ class Knowledge:
         began = time.monotonic()
         self._index = KnowledgeIndex.from_bytes(bytes(generation.payload))
         self._generation = (generation.pk, generation.created_at)
+        give_back_memory()
         logger.info(
             "knowledge.loaded generation=%d articles=%d ms=%d",
             generation.pk,
@@ -153,6 +154,7 @@ class Knowledge:
             self._publish(KnowledgeIndex.build(sources, kept.embed, earlier), embedder, revision - 1)
         self._publish(KnowledgeIndex.build(sources, kept.embed), embedder, revision)
         forget_vectors(embedder, kept.digests)
+        give_back_memory()
         logger.info("knowledge.built articles=%d ms=%d", len(sources), (time.monotonic() - began) * 1000)
 
     def _publish(self, index: KnowledgeIndex, embedder: Embedder, revision: int) -> None:

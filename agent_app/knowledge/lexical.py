@@ -45,8 +45,12 @@ class LexicalIndex:
         counts = [Counter(document) for document in documents]
         vocabulary = sorted(set().union(*counts)) if counts else []
         number = {term: n for n, term in enumerate(vocabulary)}
-        rows = sorted((number[term], article, n) for article, count in enumerate(counts) for term, n in count.items())
-        term_of, articles, tf = np.array(rows, np.int64).reshape(-1, 3).T
+        # Arrays and one numeric sort: sorting a list of all postings would hold the GIL for its whole length.
+        parts = [
+            np.array([(number[term], article, n) for term, n in count.items()]) for article, count in enumerate(counts)
+        ]
+        rows = np.concatenate([np.empty((0, 3), np.int64), *(part.reshape(-1, 3) for part in parts)]).astype(np.int64)
+        term_of, articles, tf = rows[np.argsort(rows[:, 0], kind="stable")].T
         lengths = np.array([count.total() for count in counts], np.float32)
         starts = np.searchsorted(term_of, np.arange(len(vocabulary) + 1)).astype(np.int64)
         norm = K1 * (1 - B + B * lengths / max(float(lengths.mean()) if len(lengths) else 1.0, 1.0))

@@ -146,12 +146,10 @@ class KnowledgeIndex:
 
     def taught_texts(self) -> list[tuple[str, str]]:
         """(slug, text) of each unit that the head learns from, in their order."""
-        return [
-            (source.slug, unit.text)
-            for number, source in enumerate(self.sources)
-            for unit in units_of(number, source)
-            if unit.kind != Kind.PASSAGE
+        texts = [
+            (source.slug, unit.text) for number, source in enumerate(self.sources) for unit in units_of(number, source)
         ]
+        return [texts[unit] for unit in self.taught]
 
     def trained(self, texts: Sequence[str]) -> "KnowledgeIndex":
         """With the head, and with the calibration that belongs to it."""
@@ -165,8 +163,9 @@ class KnowledgeIndex:
 
     @property
     def taught(self) -> NDArray[np.int64]:
-        """The units that the head learns from. Passages only dilute it."""
-        return np.flatnonzero(self.kinds != Kind.PASSAGE)
+        """The units that the head learns from: no passages, which dilute it; headings only while there are few."""
+        units = np.flatnonzero(self.kinds != Kind.PASSAGE)
+        return units if len(units) <= heads.DIRECT else np.flatnonzero(self.kinds < Kind.HEADING)
 
     @property
     def languages(self) -> set[str]:

@@ -18,7 +18,7 @@ PRODUCTS = (
         "Atlantic shell", "Three-layer waterproof", "€289", "shell-jacket.svg", "How do I wash a waterproof jacket?"
     ),
     Product("Burren hiking boot", "Nubuck, can be resoled", "€219", "boots.svg", "How should hiking boots fit?"),
-    Product("Lough tent for two", "1.9 kg, up in five minutes", "€379", "tent.svg", "How do I look after my tent?"),
+    Product("Lough tent for two", "1.9 kg, up in five minutes", "€379", "tent.svg", "How do I clean my tent?"),
     Product("Galtee 38 backpack", "Ventilated back, 1.3 kg", "€159", "backpack.svg", "What does the warranty cover?"),
     Product(
         "Kerry −7 °C sleeping bag", "Treated down, 980 g", "€329", "sleeping-bag.svg", "Which sleeping bag is right?"

@@ -37,6 +37,36 @@ async def test_an_answer_is_shown_as_it_is_written_and_replaced_by_the_message(p
     await expect(chat.said_by("agent")).to_have_text("Boots 🥾 dry slowly.")
 
 
+async def test_a_long_answer_is_read_from_its_beginning(page: Page, desk: Desk) -> None:
+    chat, script = await begun(page, desk)
+    for number in range(2, 12):
+        script.write("agent", f"Answer {number}")
+    script.write("agent", "\n\n".join(f"Paragraph {number}" for number in range(80)))
+    await expect(chat.said_by("agent").last.get_by_text("Paragraph 0", exact=True)).to_be_in_viewport()
+    await expect(chat.said_by("agent").last.get_by_text("Paragraph 79", exact=True)).not_to_be_in_viewport()
+    script.write("agent", "And one more")
+    await expect(chat.said_by("agent").last).to_be_in_viewport()
+    await chat.inside.locator(".thread").evaluate("(thread) => thread.scrollTo(0, 0)")
+    await expect(chat.said_by("agent").last).not_to_be_in_viewport()
+    script.write("agent", "While the customer reads on top")
+    await chat.button("New messages").click()
+    await expect(chat.said_by("agent").last).to_be_in_viewport()
+
+
+async def test_the_keyboard_keeps_its_place_when_a_button_goes_away(page: Page, desk: Desk) -> None:
+    script = ScriptedDesk()
+    await script.serve(page)
+    chat = await ChatPage.alone(page, desk)
+    await chat.button("Where is my order?").focus()
+    await page.keyboard.press("Enter")
+    await chat.shows_customer("Where is my order?")
+    await expect(chat.composer).to_be_focused()
+    script.say("turn", turn="t1", status="started")
+    await chat.button("Stop").focus()
+    script.say("turn", turn="t1", status="ended")
+    await expect(chat.composer).to_be_focused()
+
+
 async def test_stop_names_the_turn(page: Page, desk: Desk) -> None:
     chat, script = await begun(page, desk)
     script.say("turn", turn="t1", status="started")

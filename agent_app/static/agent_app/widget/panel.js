@@ -14,7 +14,7 @@ export class Panel {
     this.composer = new Composer(chat);
     this.node = element(
       "div",
-      { class: "panel" },
+      { class: "panel", tabindex: "-1" },
       this.#header(onclose),
       (this.bar = element("p", { class: "bar", role: "status" })),
       element("main", {}, this.#welcome(questions), this.#skeleton(), this.thread.node, this.thread.jump),
@@ -26,8 +26,10 @@ export class Panel {
     this.#render();
   }
 
+  /** Where one goes on. On a touch screen that is not the composer: its keyboard would hide what there is to read. */
   focus() {
     if (this.chat.ended) this.anew.focus();
+    else if (matchMedia("(pointer: coarse)").matches) this.node.focus();
     else this.composer.focus();
   }
 
@@ -99,11 +101,12 @@ export class Panel {
     if (this.chat.ended) await this.chat.startAnew();
     else this.chat.connectAgain();
     this.#render(); // now, for what is hidden takes no focus
-    this.composer.focus();
+    this.focus();
   }
 
   #render() {
     const { chat } = this;
+    const focused = document.activeElement;
     const empty = !chat.messages.length && !chat.entries.some((entry) => entry.kind !== "escalate");
     const loading = empty && Boolean(chat.session) && !chat.caughtUp && chat.refusal === null;
     this.welcome.hidden = !empty || loading || chat.ended;
@@ -115,6 +118,8 @@ export class Panel {
     this.#renderEnding();
     this.thread.render();
     this.composer.render();
+    // A button that does its work and goes away must not take the keyboard's place with it.
+    if (focused !== document.body && !focused.checkVisibility()) this.focus();
   }
 
   #renderWho() {

@@ -5,6 +5,7 @@ import { rendered } from "./markdown.js";
 import { strings } from "./strings.js";
 
 const GROUP_MS = 5 * 60_000;
+const GAP_PX = 12; // above an answer that is longer than the screen
 const NEAR_PX = 80; // this close to the end the thread follows what is new
 const dayName = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 
@@ -18,6 +19,7 @@ function day(at) {
 export class Thread {
   #rows = new Map();
   #following = true;
+  #resting = 0; // where we scrolled to
   seen = 0; // messages that were there when the customer last looked at the end
 
   constructor(chat) {
@@ -127,14 +129,19 @@ export class Thread {
   }
 
   #scrolled() {
+    if (Math.abs(this.node.scrollTop - this.#resting) < 2) return; // we moved it ourselves
     this.#following = this.node.scrollHeight - this.node.scrollTop - this.node.clientHeight < NEAR_PX;
     if (!this.#following) return;
     this.seen = this.chat.messages.length;
     this.jump.hidden = true;
   }
 
+  /** To the end, but not past the beginning of a long answer: it is read from there. */
   #toEnd() {
-    this.node.scrollTop = this.node.scrollHeight;
+    const newest = this.writing.hidden ? (this.pending.lastElementChild ?? this.log.lastElementChild) : this.writing;
+    const answer = newest && !newest.classList.contains("customer");
+    this.node.scrollTop = answer ? Math.min(newest.offsetTop - GAP_PX, this.node.scrollHeight) : this.node.scrollHeight;
+    this.#resting = this.node.scrollTop;
     this.seen = this.chat.messages.length;
     this.jump.hidden = true;
   }

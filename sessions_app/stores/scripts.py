@@ -6,7 +6,9 @@ from typing import Any
 
 from sessions_app.lua import OF_SESSION, scripts
 from sessions_app.servers import Server
-from sessions_app.stores.coalescing import AnyClient, Line, Refused, available, client_for, pack
+from sessions_app.stores.breaker import available
+from sessions_app.stores.clients import AnyClient, client_for
+from sessions_app.stores.coalescing import Line, Refused, pack
 
 # A command that gets one of these was not run: it may be sent again.
 NOT_RUN = ("NOSCRIPT", "MOVED", "ASK", "TRYAGAIN")

@@ -285,9 +285,9 @@ def test_redis(of_redis: Any) -> None:
 
 @pytest.mark.slow
 def test_memory_for_long() -> None:
-    check(of_memory, 400)
+    check(of_memory, 200)
 
 
 @pytest.mark.slow
 def test_redis_for_long(of_redis: Any) -> None:
-    check(of_redis, 300)
+    check(of_redis, 150)

@@ -63,7 +63,8 @@ def before(cursor: str) -> Q:
     when, last = datetime.fromisoformat(moment), int(pk)
     if when.tzinfo is None:
         raise ValueError(cursor)
-    return Q(updated_at__lt=when) | Q(updated_at=when, pk__lt=last)
+    # The first comparison is what the index is sought by; the rest breaks ties.
+    return Q(updated_at__lte=when) & (Q(updated_at__lt=when) | Q(pk__lt=last))
 
 
 @admin.register(Conversation)

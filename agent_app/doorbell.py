@@ -28,7 +28,8 @@ POLL_ALONE = 1.0  # seconds, while the channel layer is away
 PUBLISH_WITHIN = 2.0  # seconds; the layer itself has no time limit, since a subscription may be quiet for hours
 POLLED_AT_ONCE = 500
 SPREAD_MS = 3000  # over which the sockets of a stopping process come back
-LAYER_ERRORS = (RedisError, OSError, TimeoutError)
+# RuntimeError: what uvloop raises for a write to a connection that was reset a moment ago.
+LAYER_ERRORS = (RedisError, OSError, TimeoutError, RuntimeError)
 
 
 @dataclass(slots=True)

@@ -54,6 +54,7 @@ logger = logging.getLogger(__name__)
 
 RECENT = 20  # messages of the log that the agent sees
 DELTA_EVERY = 0.05  # seconds between two pieces of text, after the first, which goes at once
+COUNT_EVERY = 0.1  # seconds between two rounds of counting messages that start no turn
 REPLY_AGAIN = 0.5  # seconds until an answer that could not be stored is tried again
 RECOVERED_AT_ONCE = 50
 EXPIRED_AT_ONCE = 200
@@ -161,7 +162,7 @@ async def send_message(conversation: Conversation, text: str, client_id: str | N
     if done.lease is not None:
         engine.turns.begin(done.lease, asked_at)
     elif done.entries and done.state == Conversation.State.HUMAN:
-        await count_message(conversation.session_id, done.customer_count)
+        engine.counter.count(conversation.session_id, done.customer_count)
     return done
 
 
@@ -395,6 +396,30 @@ async def rebuild_session(session_id: str) -> SessionData | None:
     return session
 
 
+class Counter:
+    """Counts messages that start no turn, after their acknowledgement. The totals are absolute, so that of several
+    for one session only the newest is sent, and one that is lost is made good by the next.
+    """
+
+    def __init__(self) -> None:
+        self._totals: dict[str, int] = {}
+        self._counting: asyncio.Task[None] | None = None
+
+    def count(self, session_id: str, total: int) -> None:
+        self._totals[session_id] = total
+        if self._counting is None or self._counting.done():
+            self._counting = asyncio.get_running_loop().create_task(self._count(), context=contextvars.Context())
+
+    async def _count(self) -> None:
+        while self._totals:
+            await asyncio.sleep(COUNT_EVERY)  # gathers what many sockets sent into one round trip
+            totals, self._totals = self._totals, {}
+            try:
+                await asyncio.gather(*(count_message(session_id, total) for session_id, total in totals.items()))
+            except Refused:
+                logger.warning("session.not_counted")  # erased, or the database is away: nothing is owed
+
+
 # ---- answering ----
 
 
@@ -624,9 +649,18 @@ async def turn_context(lease: Lease, ticket: str) -> TurnContext:
 
 
 def as_chat_message(entry: Entry) -> ChatMessage:
-    return ChatMessage(
-        entry.seq, entry.role, entry.text, tuple(entry.choices or ()), tuple(entry.citations), tuple(entry.attachments)
-    )
+    """Made once an entry: a long chat's twenty newest messages are seen again in every turn."""
+    if entry.as_seen is None:
+        entry.as_seen = ChatMessage(
+            entry.seq,
+            entry.role,
+            entry.text,
+            tuple(entry.choices or ()),
+            tuple(entry.citations),
+            tuple(entry.attachments),
+        )
+    seen: ChatMessage = entry.as_seen
+    return seen
 
 
 async def store_reply(turn: Turn, answer: Answer, ticket: str) -> Outcome:
@@ -703,6 +737,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.turns = TurnRunner()
+        self.counter = Counter()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._recovery: asyncio.Task[None] | None = None
         self._starting = threading.Lock()

@@ -41,7 +41,7 @@ MOST_FRAME = 64 * 1024  # bytes
 HELLO_WITHIN = 10.0  # seconds
 PING_INTERVAL = 25  # seconds; the client pings
 MOST_MISSED = 500  # messages that a resume sends; past that the history is read over REST
-FRAMES_A_MINUTE = 600  # of any kind
+FRAMES_A_MINUTE = 600  # of any kind, or four for each message that is allowed
 REFUSED_IN_A_ROW = 20  # frames refused as too fast until the socket is closed
 CLOSE_WITHIN = 5.0  # seconds for what is queued when a socket ends
 
@@ -67,7 +67,7 @@ class ChatConsumer(AsyncConsumer):
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         self.scope, self._receive, self.base_send = scope, receive, send
-        self._frames = Rate(FRAMES_A_MINUTE, keys=1)
+        self._frames = Rate(max(FRAMES_A_MINUTE, 4 * settings.CHAT_RATE_LIMIT), keys=1)
         self._refused_in_a_row = 0
         try:
             await self._serve()

@@ -8,6 +8,7 @@ rings of one tick in one message. Whoever misses a ring is healed by the next on
 import asyncio
 import logging
 import random
+import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ GROUP = "bell"  # one group for all instances: a ring is small, and one publish 
 POLL = 5.0  # seconds; heals what a lost ring left
 POLL_ALONE = 1.0  # seconds, while the channel layer is away
 PUBLISH_WITHIN = 2.0  # seconds; the layer itself has no time limit, since a subscription may be quiet for hours
+GREETING = 1.0  # seconds between two signs of life to the other instances
 POLLED_AT_ONCE = 500
 SPREAD_MS = 3000  # over which the sockets of a stopping process come back
 # RuntimeError: what uvloop raises for a write to a connection that was reset a moment ago.
@@ -72,6 +74,7 @@ class Doorbell:
         self.available = True
         self._listeners: dict[int, set[Listener]] = {}
         self._overheard: set[Callable[[Ring], None]] = set()
+        self._neighbours: dict[str, float] = {}  # other instances, and when each was last heard of
         self._unpublished: list[Ring] = []
         self._publishing = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -105,9 +108,12 @@ class Doorbell:
     # ---- ringing ----
 
     def ring(self, ring: Ring) -> None:
-        """Rings here at once and elsewhere in the next tick. Never raises and never waits; call it after the commit."""
+        """Rings here at once and elsewhere in the next tick. Never raises and never waits; call it after the commit.
+
+        An instance that is alone publishes nothing: a publish, and hearing it oneself, was an eighth of a turn's cost.
+        """
         self._ring_here(ring)
-        if self._loop is not None:
+        if self._loop is not None and self._neighbours:
             if running_loop() is self._loop:
                 self._publish_soon(ring)
             else:
@@ -138,8 +144,8 @@ class Doorbell:
         finally:
             self._publishing = False
 
-    async def _send(self, rings: list[Ring]) -> None:
-        message = {"type": "bell", "from": self.instance, "rings": [ring.pack() for ring in rings]}
+    async def _send(self, rings: list[Ring], leaving: bool = False) -> None:
+        message = {"type": "bell", "from": self.instance, "rings": [ring.pack() for ring in rings], "leaving": leaving}
         try:
             async with asyncio.timeout(PUBLISH_WITHIN):
                 await get_channel_layer().group_send(GROUP, message)
@@ -163,6 +169,7 @@ class Doorbell:
         if not isinstance(get_channel_layer(), InMemoryChannelLayer):
             self._loop = loop
             self._tasks.append(loop.create_task(self._receive()))
+            self._tasks.append(loop.create_task(self._greet()))
         self._tasks.append(loop.create_task(self._poll()))
 
     async def stop(self) -> None:
@@ -170,7 +177,20 @@ class Doorbell:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._neighbours:
+            await self._send([], leaving=True)
+        self._neighbours.clear()
         self._loop = None
+
+    async def _greet(self) -> None:
+        """Lets the other instances know of this one, and forgets those that were not heard of for a while."""
+        while True:
+            await self._send([])
+            await asyncio.sleep(GREETING)
+            silent = time.monotonic() - 5 * GREETING
+            for instance, heard in list(self._neighbours.items()):
+                if heard < silent:
+                    del self._neighbours[instance]
 
     async def _receive(self) -> None:
         layer = get_channel_layer()
@@ -178,7 +198,7 @@ class Doorbell:
             try:
                 channel = await layer.new_channel()
                 await layer.group_add(GROUP, channel)
-                self._is_back()
+                await self._send([])
                 while True:
                     self._heard(await layer.receive(channel))
             except LAYER_ERRORS as error:
@@ -186,8 +206,16 @@ class Doorbell:
                 await asyncio.sleep(POLL_ALONE)
 
     def _heard(self, message: dict[str, Any]) -> None:
-        if message["from"] == self.instance:
+        sender = message["from"]
+        if sender == self.instance:
             return
+        if message.get("leaving"):
+            self._neighbours.pop(sender, None)
+        else:
+            if sender not in self._neighbours:
+                self._tasks.append(asyncio.ensure_future(self._send([])))  # it must hear of us as soon
+                self._tasks = [task for task in self._tasks if not task.done()]
+            self._neighbours[sender] = time.monotonic()
         for packed in message["rings"]:
             self._ring_here(unpack(packed))
 

@@ -116,7 +116,7 @@ class NewSessionSerializer(serializers.Serializer[Any]):
     metadata = serializers.DictField(required=False, default=dict)
 
     def validate_metadata(self, value: dict[str, Any]) -> dict[str, Any]:
-        from agent_app.journal import as_json
+        from agent_app.transaction import as_json
 
         try:
             size = len(as_json(value))

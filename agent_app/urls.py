@@ -15,5 +15,6 @@ chat_urlpatterns = [
 urlpatterns = [
     path("api/v1/chat/", include(chat_urlpatterns)),
     path("api/v1/knowledge/", include("agent_app.articles.urls")),
+    path("", include("agent_app.desk.urls")),
     path("", include("agent_app.widget.urls")),
 ]

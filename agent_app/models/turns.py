@@ -27,9 +27,9 @@ class Terms:
     session: timedelta
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that makes one four times as dear, and every turn makes several
 class Lease:
-    """The right to answer, until it runs out or the row says otherwise."""
+    """The right to answer, until it runs out or the row says otherwise. Never changed once made."""
 
     conversation_id: int
     thread_id: str
@@ -204,9 +204,9 @@ CONSTANT_COLUMNS = {"id", "thread_id", "session_id", "user_id", "verified"}
 CHANGED_COLUMNS = tuple(name for name in ROW_COLUMNS if name not in CONSTANT_COLUMNS)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see Lease
 class Outcome:
-    """What an act did. `refused` is an error code of the protocol, or `lost` for a turn that is no longer its own.
+    """What an act did. Never changed once made. `refused` is an error code of the protocol, or `lost` for a turn that is no longer its own.
 
     `entry` is the act's own message: the new one, or the one found for a repeated act. `entries` are the new ones.
     """

@@ -1,0 +1,309 @@
+"""One transaction of the journal: a group of acts read, decided and written together.
+
+Few statements, whatever the number of acts: sqlite3 gives up the interpreter's lock around each statement and, on a
+busy process, waits up to 5 ms to have it back; PostgreSQL answers each after a round trip. Raw statements, for the
+ORM's share of a message (a queryset, a model instance, a wrapped cursor) costs more than the whole transaction.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.db import connection
+
+from agent_app.models.conversations import ENTRY_COLUMNS, Conversation, Entry, Message
+from agent_app.models.desk import Ticket
+from agent_app.models.turns import CHANGED_COLUMNS, ROW_COLUMNS, Act, Outcome, Row, Terms
+
+Key = tuple[int, str, str]  # conversation, role, client_id
+
+
+@dataclass(slots=True)
+class Group:
+    """Acts that share one transaction on this thread's connection.
+
+    `in_doubt` is true once COMMIT was sent and its answer did not come. `looking` makes a second run find what the
+    first one may have committed, by the messages' own ids: after the rows' locks, for that commit may still be running.
+    `patient` waits for rows that another instance has locked; without it their acts are left out (outcome None).
+    """
+
+    acts: Sequence[Act]
+    looking: bool = False
+    patient: bool = False
+    in_doubt: bool = False
+
+    def run(self) -> list[Outcome | None]:
+        """The acts' outcomes in their order. Raises Django's database errors."""
+        connection.ensure_connection()
+        log = dialect()
+        with connection.wrap_database_errors:
+            log.begin()
+            now = log.now()
+            terms = current_terms()
+            ids = {act.conversation_id for act in self.acts}
+            rows = log.lock_rows(ids, self.patient)
+            left_out = log.locked_elsewhere(ids - rows.keys()) if len(rows) < len(ids) and not self.patient else ()
+            found = self._find(log)
+            outcomes = [
+                None if act.conversation_id in left_out else self._decide(act, rows, found, now, terms)
+                for act in self.acts
+            ]
+            log.write([row for row in rows.values() if row.changed])
+            self.in_doubt = True
+            log.commit()
+            self.in_doubt = False
+        return outcomes
+
+    def _find(self, log: "Dialect") -> dict[Any, Entry]:
+        """What was stored before for these acts: by (conversation, role, client_id), and when looking, by id."""
+        keys = [(act.conversation_id, *act.sent_as) for act in self.acts if act.sent_as is not None]
+        ids = [act.message_id for act in self.acts if act.message_id is not None and (self.looking or act.in_doubt)]
+        found: dict[Any, Entry] = {}
+        for message in log.sent_before(keys) if keys else ():
+            found[(message.conversation_id, (message.role, message.client_id))] = message.to_entry()
+        for message in Message.objects.filter(public_id__in=ids) if ids else ():
+            found[message.public_id] = message.to_entry()
+        return found
+
+    def _decide(self, act: Act, rows: dict[int, Row], found: dict[Any, Entry], now: datetime, terms: Terms) -> Outcome:
+        row = rows.get(act.conversation_id)
+        if row is None:
+            return unknown_conversation(act.conversation_id, now)
+        sent_as, message_id = act.sent_as, act.message_id
+        before = found.get((row.id, sent_as)) or found.get(message_id) if found else None
+        if before is not None:
+            return act.repeated(row, before, now)
+        done = act.on(row, now, terms)
+        if sent_as is not None and done.entries:
+            found[(row.id, sent_as)] = done.entries[0]  # the same client_id may come twice within one group
+        return done
+
+
+def current_terms() -> Terms:
+    return Terms(timedelta(seconds=settings.TURN_LEASE), timedelta(seconds=settings.SESSION_TTL))
+
+
+def unknown_conversation(conversation_id: int, now: datetime) -> Outcome:
+    """The conversation was erased."""
+    return Outcome(conversation_id, "closed", 0, 0, 0, 0, now, None, None, refused="not_found")
+
+
+# ---- the statements ----
+
+CONVERSATIONS = Conversation._meta.db_table
+MESSAGES = Message._meta.db_table
+TICKETS = Ticket._meta.db_table
+MESSAGE_COLUMNS = ("conversation_id", *ENTRY_COLUMNS)
+TICKET_COLUMNS = ("number", "conversation_id", "reason", "category", "priority", "created_at")
+UPDATE_COLUMNS = ("id", *CHANGED_COLUMNS)
+TIME_PLACES = tuple(ROW_COLUMNS.index(name) for name in ("live_until", "turn_until", "closed_at", "updated_at"))
+EMPTY_LIST = "[]"
+
+# ruff: noqa: S608 - every name in these statements is our own
+
+
+def values(mark: str, rows: int, columns: int) -> str:
+    row = f"({', '.join([mark] * columns)})"
+    return ", ".join([row] * rows)
+
+
+@functools.cache
+def select_rows(mark: str, rows: int, locking: str) -> str:
+    places = ", ".join([mark] * rows)
+    return f"SELECT {', '.join(ROW_COLUMNS)} FROM {CONVERSATIONS} WHERE id IN ({places}) ORDER BY id{locking}"
+
+
+@functools.cache
+def select_sent(mark: str, rows: int) -> str:
+    """A join, for with a row-value IN SQLite would read the whole table instead of the partial index."""
+    return (
+        f"WITH k (c, r, i) AS (VALUES {values(mark, rows, 3)}) SELECT m.id FROM k CROSS JOIN {MESSAGES} m "
+        "WHERE m.conversation_id = k.c AND m.role = k.r AND m.client_id = k.i AND m.client_id IS NOT NULL"
+    )
+
+
+@functools.cache
+def insert(table: str, columns: tuple[str, ...], mark: str, rows: int) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {values(mark, rows, len(columns))}"
+
+
+@functools.cache
+def update_rows(mark: str, rows: int, casts: tuple[str, ...]) -> str:
+    """The first row's casts give the list its types: PostgreSQL would take a bare parameter for text."""
+    first = "(" + ", ".join(mark + cast for cast in casts) + ")"
+    rest = [f"({', '.join([mark] * len(UPDATE_COLUMNS))})"] * (rows - 1)
+    changes = ", ".join(f"{name} = v.column{place}" for place, name in enumerate(UPDATE_COLUMNS, 1) if place > 1)
+    changed = f"(VALUES {', '.join([first, *rest])}) AS v"
+    return f"UPDATE {CONVERSATIONS} SET {changes} FROM {changed} WHERE {CONVERSATIONS}.id = v.column1"
+
+
+@functools.cache
+def casts() -> tuple[str, ...]:
+    if connection.vendor != "postgresql":
+        return ("",) * len(UPDATE_COLUMNS)
+    by_column = {field.column: field.cast_db_type(connection) for field in Conversation._meta.concrete_fields}
+    return tuple(f"::{by_column[name]}" for name in UPDATE_COLUMNS)
+
+
+def chunks(rows: Sequence[Sequence[Any]]) -> Iterator[Sequence[Sequence[Any]]]:
+    """Pieces of 64, 32, … 1: a statement for each length would not stay in the driver's cache."""
+    start = 0
+    while start < len(rows):
+        size = min(64, 1 << ((len(rows) - start).bit_length() - 1))
+        yield rows[start : start + size]
+        start += size
+
+
+def flat(rows: Sequence[Sequence[Any]]) -> list[Any]:
+    return [value for row in rows for value in row]
+
+
+class Dialect:
+    """The statements of a group, as the two databases want them."""
+
+    mark = "?"
+
+    def __init__(self) -> None:
+        self.db: Any = connection.connection
+
+    def begin(self) -> None:
+        raise TypeError("a dialect begins its own way")
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def commit(self) -> None:
+        self.db.execute("COMMIT")
+
+    def lock_rows(self, ids: set[int], patient: bool) -> dict[int, Row]:
+        """The conversations' rows, locked in the order of their ids."""
+        wanted = sorted(ids)
+        rows: dict[int, Row] = {}
+        for piece in chunks([(id_,) for id_ in wanted]):
+            statement = select_rows(self.mark, len(piece), self.locking(patient))
+            for columns in self.db.execute(statement, flat(piece)).fetchall():
+                rows[columns[0]] = self.row(columns)
+        return rows
+
+    def locking(self, patient: bool) -> str:
+        return ""
+
+    def locked_elsewhere(self, ids: set[int]) -> set[int]:
+        """Those of the ids that exist all the same."""
+        return set()
+
+    def row(self, columns: Sequence[Any]) -> Row:
+        return Row(*columns)
+
+    def time(self, moment: datetime | None) -> Any:
+        return moment
+
+    def sent_before(self, keys: list[Key]) -> list[Message]:
+        """The messages stored under these (conversation, role, client_id)."""
+        places: list[int] = []
+        for piece in chunks(keys):
+            found = self.db.execute(select_sent(self.mark, len(piece)), flat(piece)).fetchall()
+            places += [columns[0] for columns in found]
+        return list(Message.objects.filter(pk__in=places)) if places else []
+
+    def write(self, changed: Sequence[Row]) -> None:
+        messages = [self.message(row.id, entry) for row in changed for entry in row.entries]
+        tickets = [self.ticket(row, ticket) for row in changed for ticket in row.tickets]
+        for piece in chunks(messages):
+            self.db.execute(insert(MESSAGES, MESSAGE_COLUMNS, self.mark, len(piece)), flat(piece))
+        for piece in chunks(tickets):
+            self.db.execute(insert(TICKETS, TICKET_COLUMNS, self.mark, len(piece)), flat(piece))
+        for piece in chunks([self.columns(row) for row in changed]):
+            self.db.execute(update_rows(self.mark, len(piece), casts()), flat(piece))
+
+    def ticket(self, row: Row, ticket: Any) -> Sequence[Any]:
+        made = self.time(row.updated_at)
+        return (ticket.number, row.id, ticket.reason, ticket.category, ticket.priority, made)
+
+    def message(self, conversation_id: int, entry: Entry) -> Sequence[Any]:
+        return (
+            conversation_id,
+            entry.seq,
+            entry.id,
+            entry.role,
+            entry.text,
+            self.time(entry.created_at),
+            entry.client_id,
+            entry.reply_to,
+            entry.author,
+            as_json(entry.citations) if entry.citations else EMPTY_LIST,
+            as_json(entry.attachments) if entry.attachments else EMPTY_LIST,
+            as_json(entry.choices) if entry.choices else None,
+            as_json(entry.confirm) if entry.confirm else None,
+            entry.stopped,
+            entry.turn,
+            as_json(entry.details) if entry.details else None,
+        )
+
+    def columns(self, row: Row) -> Sequence[Any]:
+        return (
+            row.id,
+            row.state,
+            row.last_seq,
+            row.customer_count,
+            row.asked_upto,
+            row.answered_upto,
+            self.time(row.live_until),
+            row.turn_holder,
+            self.time(row.turn_until),
+            row.turn_fence,
+            row.turn_attempts,
+            row.turn_stop,
+            row.ticket,
+            row.assignee_id,
+            self.time(row.closed_at),
+            row.closed_reason,
+            self.time(row.updated_at),
+        )
+
+
+class SqliteLog(Dialect):
+    """One writer at a time: BEGIN IMMEDIATE is the lock on every row."""
+
+    def begin(self) -> None:
+        self.db.execute("BEGIN IMMEDIATE")
+
+    def row(self, columns: Sequence[Any]) -> Row:
+        made = list(columns)
+        for place in TIME_PLACES:
+            if made[place] is not None:
+                made[place] = made[place].replace(tzinfo=UTC)
+        return Row(*made)
+
+    def time(self, moment: datetime | None) -> Any:
+        """As Django stores it: UTC without saying so."""
+        return moment.replace(tzinfo=None).isoformat(" ") if moment else None
+
+
+class PostgresLog(Dialect):
+    mark = "%s"
+
+    def begin(self) -> None:
+        self.db.execute("BEGIN")
+
+    def now(self) -> datetime:
+        moment: datetime = self.db.execute("SELECT clock_timestamp()").fetchone()[0]
+        return moment
+
+    def locking(self, patient: bool) -> str:
+        return " FOR UPDATE" if patient else " FOR UPDATE SKIP LOCKED"
+
+    def locked_elsewhere(self, ids: set[int]) -> set[int]:
+        return set(Conversation.objects.filter(pk__in=ids).values_list("pk", flat=True))
+
+
+def dialect() -> Dialect:
+    return PostgresLog() if connection.vendor == "postgresql" else SqliteLog()
+
+
+def as_json(value: Any) -> str:
+    return orjson.dumps(value).decode()

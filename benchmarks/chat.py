@@ -8,6 +8,7 @@ speed drifts; read the ratios. The database is a new SQLite file, or the Postgre
 
 import argparse
 import asyncio
+import itertools
 import os
 import signal
 import statistics
@@ -109,7 +110,8 @@ class Result:
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
 
 
-Step = Callable[[int], Awaitable[None]]
+Step = Callable[[], Awaitable[None]]
+numbers = itertools.count()
 
 
 async def measure(server: Server, steps: list[Step], seconds: float, result: Result) -> None:
@@ -119,12 +121,10 @@ async def measure(server: Server, steps: list[Step], seconds: float, result: Res
 
     async def drive(step: Step) -> None:
         nonlocal count
-        number = 0
         while (began := time.perf_counter()) < end:
             async with asyncio.timeout(PATIENCE):
-                await step(number)
+                await step()
             result.times.append(time.perf_counter() - began)
-            number += 1
             count += 1
 
     cpu, began = server.cpu(), time.perf_counter()
@@ -141,7 +141,7 @@ async def echoes(server: Server, path: str, sockets: int) -> list[Step]:
     frame = orjson.dumps({"type": "send", "client_id": "00000000", "text": TEXT})
 
     def step(socket: LightSocket) -> Step:
-        async def once(number: int) -> None:
+        async def once() -> None:
             socket.send(frame)
             await socket.next()
 
@@ -158,9 +158,9 @@ async def open_chats(server: Server, count: int) -> list[dict[str, str]]:
 async def chats(server: Server, sockets: int, mark: bytes) -> list[Step]:
     """Each socket has a chat of its own, sends a message, and goes on once a frame with `mark` came."""
 
-    def step(socket: LightSocket, run: str) -> Step:
-        async def once(number: int) -> None:
-            socket.send(orjson.dumps({"type": "send", "client_id": f"{run}-{number}", "text": TEXT}))
+    def step(socket: LightSocket) -> Step:
+        async def once() -> None:
+            socket.send(orjson.dumps({"type": "send", "client_id": f"{next(numbers)}", "text": TEXT}))
             await socket.until(mark)
 
         return once
@@ -169,7 +169,7 @@ async def chats(server: Server, sockets: int, mark: bytes) -> list[Step]:
     for opened in await open_chats(server, sockets):
         socket = await LightSocket.connect(server.port, "/ws/chat/")
         await socket.hello(opened["token"])
-        steps.append(step(socket, os.urandom(4).hex()))
+        steps.append(step(socket))
     return steps
 
 

@@ -15,6 +15,7 @@ FOREIGN = (
     "another one. Please write in {languages} if you can. " + PERSON
 )
 EMPTY = "Your message has no words that I could look for. Please tell me in a sentence what you would like to know."
+READ = "I can look into what you attached. What would you like to know about it?"
 TOO_LONG = "There is more in the help pages that the numbers lead to."
 
 HANDED_OVER = (

@@ -1,7 +1,7 @@
 """The responder that needs no network: it quotes the knowledge, asks back, or says that it does not know."""
 
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +10,12 @@ from agent_app.agent.events import Answer, ChatMessage, Event, Text, Thinking, T
 from agent_app.agent.responder import ResponderOptions, Tool
 from agent_app.agent.smalltalk import reply_to, without_greeting
 from agent_app.knowledge.citations import Quotes
+from agent_app.knowledge.documents import Unreadable
 from agent_app.knowledge.retrieval import Band, Findings
 
 CHOICES = 3
+MOST_ATTACHMENTS = 5
+ATTACHED_AT = 0.35  # cosine from which a passage of an attachment is to the point
 NUMBER = re.compile(r"^\W*(?:(?:number|option|no\.?|nr\.?|the)\s+)?(\d|first|second|third|last)(?:\s+one)?\W*$", re.I)
 ORDINALS = {"first": 1, "second": 2, "third": 3}
 
@@ -27,6 +30,7 @@ class Draft:
     unanswered: list[str] = field(default_factory=list)
     choices: tuple[dict[str, Any], ...] = ()
     tools: list[str] = field(default_factory=list)
+    read: bool = False  # an attachment has answered the question in hand
 
     def answer(self, longest: int) -> Answer:
         """Whole parts only, as many as fit; an answer that is cut in the middle helps nobody."""
@@ -70,7 +74,7 @@ class OfflineResponder:
         chosen = chosen_of(context)
         asked = [chosen.question] if chosen else questions.split(without_greeting(context.question))
         if not asked:
-            draft.parts.append(catalogue.EMPTY)
+            draft.parts.append(catalogue.READ if attached(context.asked) else catalogue.EMPTY)
         search = tools.get("search_knowledge")
         if search is None or not asked:
             if asked:
@@ -84,7 +88,42 @@ class OfflineResponder:
             found = [await find(context, search, question) for question in asked]
         yield ToolEnded(search.name)
         for question, findings in zip(asked, found, strict=True):
+            if findings.band != Band.ANSWER or attached(context.asked):
+                async for event in self._read(context, tools, question, draft):
+                    yield event
+                if draft.read:
+                    continue
             add(draft, question, findings, alone=len(asked) == 1)
+
+    async def _read(
+        self, context: TurnContext, tools: Mapping[str, Tool], question: str, draft: Draft
+    ) -> AsyncGenerator[Event, None]:
+        """Quotes the attachment that answers; says which cannot be read."""
+        draft.read = False
+        read = tools.get("read_attachment")
+        new = {attachment["id"] for attachment in attached(context.asked)}
+        if read is None:
+            return
+        for attachment in attached(context.messages)[-MOST_ATTACHMENTS:]:
+            draft.tools.append(read.name)
+            yield ToolStarted(read.name)
+            try:
+                hit = await read(context, attachment_id=attachment["id"], query=question)
+            except Unreadable as error:
+                if attachment["id"] in new:
+                    draft.parts.append(f"{attachment['name']}: {error}")
+                    draft.read = True
+                continue
+            finally:
+                yield ToolEnded(read.name)
+            if hit.passage is not None and hit.score >= ATTACHED_AT:
+                quoted = draft.quotes.quote(hit.source, hit.passage)
+                draft.parts += [quoted] if quoted else []
+                draft.read = True
+
+
+def attached(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
+    return [attachment for message in messages for attachment in message.attachments]
 
 
 async def find(context: TurnContext, search: Tool, question: str) -> Findings:

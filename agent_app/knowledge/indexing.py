@@ -20,8 +20,9 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 
 from agent_app.knowledge.embedding import Embedder, Vectors, give_back_memory, load_embedder
+from agent_app.knowledge.learning import Changed, changes, grouped, known_questions, with_phrasing
 from agent_app.knowledge.passages import Source
-from agent_app.knowledge.retrieval import Findings, KnowledgeIndex
+from agent_app.knowledge.retrieval import Findings, Hit, KnowledgeIndex, best_within
 from agent_app.models.knowledge import Article, IndexGeneration, KnowledgeState, TextVector
 
 logger = logging.getLogger(__name__)
@@ -54,9 +55,40 @@ class Knowledge:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._searchers, self.find, query, limit, article)
 
+    async def search_within(self, source: Source, query: str) -> Hit:
+        """The best passage of a text that is not in the index, such as an attachment."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._searchers, best_within, source, query, self.embedder.embed)
+
     def find(self, query: str, limit: int = 3, article: str | None = None) -> Findings:
         """`search` for whoever has a thread to wait in."""
         return self.current().search(query, self.embedder.embed, limit, article)
+
+    async def preview(self, article: str, phrasing: str) -> list[Changed]:
+        """The known questions that would be answered differently if this article learned this phrasing."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._searchers, self.would_change, article, phrasing)
+
+    def would_change(self, article: str, phrasing: str) -> list[Changed]:
+        """`preview` for whoever has a thread to wait in."""
+        index = self.current()
+        taught = with_phrasing(index.sources, article, phrasing)
+        return changes(index, taught, known_questions(index.sources), self._embed_known(index))
+
+    def grouped(self, texts: Sequence[str]) -> list[list[int]]:
+        """Places of texts that mean much the same, the largest group first."""
+        return grouped(texts, self.embedder.embed)
+
+    def _embed_known(self, index: KnowledgeIndex) -> Callable[[Sequence[str]], Vectors]:
+        """The index's own vectors for its own texts; only what is new is embedded."""
+        known = dict(zip(index.unit_texts(), index.vectors, strict=True))
+
+        def embed(texts: Sequence[str]) -> Vectors:
+            new = [text for text in dict.fromkeys(texts) if text not in known]
+            known.update(zip(new, self.embedder.embed(new), strict=True))
+            return np.stack([known[text] for text in texts])
+
+        return embed
 
     @property
     def embedder(self) -> Embedder:

@@ -32,10 +32,11 @@ class Source:
     body: str = ""
     language: str = "en"
     questions: tuple[str, ...] = ()
+    address: str = ""  # where it is read, if not on the help pages
 
     @property
     def url(self) -> str:
-        return f"/help/{self.slug}/"
+        return self.address or f"/help/{self.slug}/"
 
     @cached_property
     def passages(self) -> tuple["Passage", ...]:

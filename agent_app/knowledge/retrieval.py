@@ -26,6 +26,7 @@ COVERAGE = 0.2
 BM25_WITHOUT_HEAD = 0.1
 NEIGHBOURS = 5
 CANDIDATES = 10
+MOST_PASSAGES = 150  # of an attachment: two seconds of one core
 # "Where is my order? Track a parcel": the question is a title of its own.
 ASKED_IN_TITLE = re.compile(r"[^?]+\?(?=\s)")
 HELD_OUT = 2000  # example questions that calibration asks
@@ -143,6 +144,9 @@ class KnowledgeIndex:
             else:
                 weights[row, self.article_of[self.taught[row]]] = 1 / (1 + heads.RIDGE)
         return replace(self, head=Head(weights))
+
+    def unit_texts(self) -> list[str]:
+        return [unit.text for number, source in enumerate(self.sources) for unit in units_of(number, source)]
 
     def taught_texts(self) -> list[tuple[str, str]]:
         """(slug, text) of each unit that the head learns from, in their order."""
@@ -325,6 +329,17 @@ class KnowledgeIndex:
             head=Head(arrays["head"].astype(np.float32)) if "head" in arrays else None,
             calibration=Calibration.from_json(json.loads(split_lines(arrays["calibration"])[0])),
         )
+
+
+def best_within(source: Source, question: str, embed: Callable[[Sequence[str]], Vectors]) -> Hit:
+    """The passage of one text that is nearest to a question; its score is the cosine."""
+    passages = source.passages[:MOST_PASSAGES]
+    if not passages or not words(question):
+        return Hit(source, passages[0] if passages else None, 0.0)
+    vectors = embed([question, *(f"{passage.heading}. {passage.plain}" for passage in passages)])
+    likeness = vectors[1:] @ vectors[0]
+    best = int(np.argmax(likeness))
+    return Hit(source, passages[best], float(likeness[best]))
 
 
 def units_of(number: int, source: Source) -> Iterator[Unit]:

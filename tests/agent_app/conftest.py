@@ -1,10 +1,11 @@
 """A running desk for each kind of session store, shared by the tests that speak to it from outside."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pytest
 
-from agent_app.knowledge.embedding import load_embedder
+from agent_app.knowledge.embedding import Vectors, load_embedder
 from agent_app.knowledge.retrieval import KnowledgeIndex
 from agent_app.management.commands.load_knowledge import SAMPLE, read_folder
 from tests.conftest import ValkeyServer
@@ -50,7 +51,24 @@ def prepared(running: Desk) -> Desk:
     return running
 
 
+class Embedding:
+    """The default model; each text once in a run, for making vectors is most of what these tests cost."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, np.ndarray] = {}
+
+    def __call__(self, texts: Sequence[str]) -> Vectors:
+        new = [text for text in dict.fromkeys(texts) if text not in self.known]
+        self.known.update(zip(new, load_embedder("minilm").embed(new), strict=True))
+        return np.stack([self.known[text] for text in texts])
+
+
 @pytest.fixture(scope="session")
-def shop() -> KnowledgeIndex:
+def embed() -> Embedding:
+    return Embedding()
+
+
+@pytest.fixture(scope="session")
+def shop(embed: Embedding) -> KnowledgeIndex:
     """The index of the sample shop, without a database."""
-    return KnowledgeIndex.build(read_folder(SAMPLE), load_embedder("minilm").embed)
+    return KnowledgeIndex.build(read_folder(SAMPLE), embed)

@@ -13,6 +13,7 @@ from agent_app.knowledge.passages import NotAnArticle, Source, parse
 from agent_app.knowledge.retrieval import Band, KnowledgeIndex
 from agent_app.knowledge.words import language_of
 from agent_app.management.commands.load_knowledge import SAMPLE, read_folder
+from tests.agent_app.conftest import Embedding
 
 pytestmark = pytest.mark.unit
 
@@ -38,8 +39,8 @@ def test_what_nobody_could_answer_is_declined(shop: KnowledgeIndex, question: Qu
     assert search(shop, question.text).band == Band.UNKNOWN
 
 
-def test_further_questions_keep_the_promise(shop: KnowledgeIndex) -> None:
-    asked = ask(shop, questions("natural") + questions("not_covered"), load_embedder("minilm").embed)
+def test_further_questions_keep_the_promise(shop: KnowledgeIndex, embed: Embedding) -> None:
+    asked = ask(shop, questions("natural") + questions("not_covered"), embed)
     measured = measure(asked)
     assert measured["accuracy"] >= 0.93
     assert measured["answered"] >= 0.65
@@ -97,9 +98,8 @@ def test_an_index_survives_its_bytes(shop: KnowledgeIndex) -> None:
         assert after.probability == pytest.approx(before.probability, abs=0.01)
 
 
-def test_a_new_article_is_found_before_the_head_has_learned_it(shop: KnowledgeIndex) -> None:
+def test_a_new_article_is_found_before_the_head_has_learned_it(shop: KnowledgeIndex, embed: Embedding) -> None:
     kayaks = Source("kayaks", "Kayaks and canoes", "We sell kayaks of two makers in Galway.")
-    embed = load_embedder("minilm").embed
     quick = KnowledgeIndex.build([*shop.sources, kayaks], embed, earlier=shop)
     assert quick.search("do you sell kayaks", embed).hits[0].source == kayaks
     assert quick.search("Where is my order?", embed).hits[0].source.slug == "track-order"

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from agent_app.knowledge.embedding import WrongModel, load_embedder
 from agent_app.knowledge.evaluation import NotQuestions, ask, measure, read_questions, sources_of
+from agent_app.knowledge.report import page
 from agent_app.knowledge.retrieval import KnowledgeIndex
 from agent_app.management.commands.load_knowledge import read_folder
 
@@ -50,6 +51,8 @@ class Command(BaseCommand):
         index.search("warm up", embedder.embed)
         asked = ask(index, questions, embedder.embed)
         measured = measure(asked)
+        if options["report"]:
+            options["report"].write_text(page(index, asked, measured), encoding="utf-8")
         if options["json"]:
             self.stdout.write(json.dumps(measured))
             return

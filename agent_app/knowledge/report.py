@@ -1,0 +1,105 @@
+"""The page of `manage.py evaluate --report`: plots as inline SVG, confusions, and examples. Opens without a network."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+from agent_app.knowledge.evaluation import Asked, confusions, coverage_and_error, reliability_of
+from agent_app.knowledge.retrieval import KnowledgeIndex
+
+SIDE = 320  # pixels of a plot
+EDGE = 36
+EXAMPLES = 25
+
+STYLE = """
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
+body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; margin: 1rem 0; }
+th, td { text-align: left; padding: .25rem .75rem; border-bottom: 1px solid #8884; }
+figure { display: inline-block; margin: 1rem 2rem 1rem 0; }
+svg { width: 320px; max-width: 100%; }
+svg text { font-size: 11px; fill: currentColor; }
+"""
+
+
+def page(index: KnowledgeIndex, asked: Sequence[Asked], measured: dict[str, Any]) -> str:
+    curve = coverage_and_error(asked)
+    shown = curve[:: max(len(curve) // 400, 1)]
+    return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Evaluation of the answers</title><style>{STYLE}</style>
+<h1>Evaluation of the answers</h1>
+<p>{len(index.sources)} articles, {len(asked)} questions. Answers are given from a probability of
+{index.calibration.answer_at:.2f}, which the calibration of these articles found without the questions.</p>
+{table(("measure", "value"), measured.items())}
+{figure("Reliability: what was promised, and what came true", reliability_plot(asked))}
+{figure("Share of questions answered, and wrong among them", line_plot(shown, "answered", "wrong"))}
+<h2>Worst confusions</h2>
+{table(("right", "found instead", "times"), confusions(asked))}
+<h2>Answered wrongly</h2>
+{examples(one for one in asked if one.answered and not one.right)}
+<h2>Known, and not answered</h2>
+{examples(one for one in asked if one.right and not one.answered)}
+</html>
+"""
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{top}</tr>{body}</table>"
+
+
+def examples(asked: Iterable[Asked]) -> str:
+    surest = sorted(asked, key=lambda one: -one.probability)[:EXAMPLES]
+    rows = (
+        (one.question.text, one.question.label or "no answer exists", one.found[0], f"{one.probability:.2f}")
+        for one in surest
+        if one.found
+    )
+    return table(("question", "right", "found", "probability"), rows)
+
+
+def figure(caption: str, plot: str) -> str:
+    return f"<figure>{plot}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def reliability_plot(asked: Sequence[Asked]) -> str:
+    dots = "".join(
+        f'<circle cx="{at(row.promised):.1f}" cy="{up(row.right):.1f}" r="{3 + 14 * row.share**0.5:.1f}" '
+        f'fill="#3b82f6" fill-opacity=".6"><title>{row.promised:.2f} promised, {row.right:.2f} right, '
+        f"{row.share:.0%} of the questions</title></circle>"
+        for row in reliability_of(asked)
+    )
+    diagonal = f'<line x1="{at(0)}" y1="{up(0)}" x2="{at(1)}" y2="{up(1)}" stroke="#888" stroke-dasharray="4"/>'
+    return svg(diagonal + dots, "promised", "right")
+
+
+def line_plot(points: Sequence[tuple[float, float]], across: str, upwards: str) -> str:
+    path = " ".join(f"{at(x):.1f},{up(y):.1f}" for x, y in points)
+    return svg(f'<polyline points="{path}" fill="none" stroke="#3b82f6" stroke-width="2"/>', across, upwards)
+
+
+def svg(inside: str, across: str, upwards: str) -> str:
+    ticks = "".join(
+        f'<text x="{at(part / 4):.0f}" y="{up(0) + 14:.0f}" text-anchor="middle">{part / 4:g}</text>'
+        f'<text x="{at(0) - 5:.0f}" y="{up(part / 4) + 4:.0f}" text-anchor="end">{part / 4:g}</text>'
+        for part in range(5)
+    )
+    frame = (
+        f'<rect x="{at(0)}" y="{up(1)}" width="{at(1) - at(0)}" height="{up(0) - up(1)}" fill="none" stroke="#888"/>'
+    )
+    names = (
+        f'<text x="{SIDE / 2}" y="{SIDE - 4}" text-anchor="middle">{escape(across)}</text>'
+        f'<text x="10" y="{SIDE / 2}" text-anchor="middle" transform="rotate(-90 10 {SIDE / 2})">'
+        f"{escape(upwards)}</text>"
+    )
+    return f'<svg viewBox="0 0 {SIDE} {SIDE}" role="img">{frame}{ticks}{names}{inside}</svg>'
+
+
+def at(value: float) -> float:
+    return EDGE + value * (SIDE - EDGE - 8)
+
+
+def up(value: float) -> float:
+    return SIDE - EDGE - value * (SIDE - EDGE - 8)

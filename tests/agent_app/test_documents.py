@@ -1,0 +1,173 @@
+"""Documents of strangers: read by content, within bounds, and a clear sentence for what cannot be read."""
+
+import io
+import time
+import zipfile
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.management import CommandError, call_command
+from pypdf import PdfWriter
+
+from agent_app.agent.events import ChatMessage, TurnContext
+from agent_app.agent.loop import CustomerSupportAgent
+from agent_app.agent.offline import OfflineResponder
+from agent_app.agent.responder import ResponderOptions
+from agent_app.knowledge import documents
+from agent_app.knowledge.documents import Unreadable, read_document
+from agent_app.knowledge.indexing import knowledge
+from agent_app.models import Article
+from agent_app.tools.attachments import read_attachment, stored_name
+from agent_app.tools.registry import RegisteredTool
+
+pytestmark = pytest.mark.integration
+
+
+def pdf(text: str = "", pages: int = 1, password: str = "") -> bytes:
+    writer = PdfWriter()
+    for _ in range(pages):
+        page = writer.add_blank_page(200, 200)
+        if text:
+            from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
+
+            font = DictionaryObject(
+                {
+                    NameObject("/Type"): NameObject("/Font"),
+                    NameObject("/Subtype"): NameObject("/Type1"),
+                    NameObject("/BaseFont"): NameObject("/Helvetica"),
+                }
+            )
+            page[NameObject("/Resources")] = DictionaryObject(
+                {NameObject("/Font"): DictionaryObject({NameObject("/F1"): font})}
+            )
+            stream = DecodedStreamObject()
+            stream.set_data(f"BT /F1 12 Tf 10 100 Td ({text}) Tj ET".encode())
+            page[NameObject("/Contents")] = writer._add_object(stream)
+    if password:
+        writer.encrypt(password)
+    buffer = io.BytesIO()
+    writer.write(buffer)
+    return buffer.getvalue()
+
+
+def docx(paragraphs: list[str], **more: bytes) -> bytes:
+    buffer = io.BytesIO()
+    body = "".join(f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>" for text in paragraphs)
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(
+            "[Content_Types].xml",
+            '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Override PartName="/word/'
+            'document.xml" ContentType="application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+'
+            'xml"/></Types>',
+        )
+        archive.writestr(
+            "word/document.xml",
+            '<w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:body>'
+            f"{body}</w:body></w:document>",
+        )
+        for name, data in more.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind", "said"),
+    [
+        ("a.txt", b"Plain words.", "text", "Plain words."),
+        ("a.md", "# Über uns".encode(), "text", "# Über uns"),
+        ("a.csv", b"item;price\ntent;120\n", "csv", "| tent | 120 |"),
+        ("a.html", b"<html><script>x()</script><h2>Care</h2><ul><li>dry it</li></ul>", "html", "- dry it"),
+        ("a.pdf", pdf("Wash at thirty degrees"), "pdf", "Wash at thirty degrees"),
+        ("a.docx", docx(["Feed the goat."]), "docx", "Feed the goat."),
+        ("unnamed", pdf("By content"), "pdf", "By content"),
+    ],
+)
+def test_what_can_be_read(name: str, data: bytes, kind: str, said: str) -> None:
+    document = read_document(name, data)
+    assert document.kind == kind
+    assert said in document.text
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "sentence"),
+    [
+        ("a.pdf", b"%PDF-1.7 and then nothing of the kind", documents.BROKEN),
+        ("a.pdf", pdf("secret", password="x"), documents.ENCRYPTED),
+        ("a.pdf", pdf(pages=documents.MOST_PAGES + 1), documents.PAGES),
+        ("a.pdf", pdf(), documents.NO_TEXT),
+        ("a.pdf", b"just words", documents.WRONG_NAME.format(said="PDF")),
+        ("a.txt", pdf("words"), documents.WRONG_NAME.format(said="TEXT")),
+        ("a.docx", docx(["hi"], **{"word/vbaProject.bin": b"x"}), documents.MACROS),
+        ("a.docx", docx(["hi"], bomb=b"\0" * (documents.MOST_UNPACKED + 1)), documents.TOO_BIG),
+        ("a.docx", b"PK\x03\x04 broken", documents.BROKEN),
+        ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 old", documents.MACROS),
+        ("a.exe", b"MZ\x00\x00\x01", documents.UNKNOWN_KIND),
+        ("a.txt", b"  \n ", documents.NO_TEXT),
+    ],
+)
+def test_what_cannot_be_read_gets_a_sentence(name: str, data: bytes, sentence: str) -> None:
+    with pytest.raises(Unreadable) as caught:
+        read_document(name, data)
+    assert str(caught.value) == sentence
+
+
+def test_long_texts_are_shortened_and_say_so() -> None:
+    document = read_document("a.txt", b"word " * documents.MOST_TEXT)
+    assert document.shortened
+    assert len(document.text) == documents.MOST_TEXT
+
+
+@pytest.mark.django_db(transaction=True)
+def test_import_knowledge(tmp_path: Path, settings) -> None:  # type: ignore[no-untyped-def]
+    settings.KNOWLEDGE_EMBEDDER = "none"
+    knowledge.forget()
+    (tmp_path / "faq.csv").write_text("Question,Answer\nDo you sell goats?,No goats.\nAny goats?,No goats.\n")
+    (tmp_path / "goat-care.pdf").write_bytes(pdf("Feed the goat twice a day"))
+    out = StringIO()
+    call_command("import_knowledge", str(tmp_path), stdout=out)
+    assert "added do-you-sell-goats" in out.getvalue()
+    faq = Article.objects.get(slug="do-you-sell-goats")
+    assert (faq.body, faq.question_texts()) == ("No goats.", ["Any goats?"])
+    assert knowledge.find("when to feed a goat").hits[0].source.slug == "goat-care"
+    (tmp_path / "bad.pdf").write_bytes(b"no pdf")
+    with pytest.raises(CommandError, match="1 file could not be read"):
+        call_command("import_knowledge", str(tmp_path), stdout=out, stderr=StringIO())
+    knowledge.forget()
+
+
+async def test_an_attachment_is_quoted_and_cited(tmp_path: Path, settings) -> None:  # type: ignore[no-untyped-def]
+    settings.MEDIA_ROOT = tmp_path
+    file = tmp_path / stored_name("session", "a1")
+    file.parent.mkdir(parents=True)
+    file.write_bytes(ContentFile(b"# Manual\n\nThe stove weighs 94 grams.\n\n## Fuel\n\nIt burns gas only.").read())
+    attachment = {"id": "a1", "name": "manual.md", "url": "/files/a1", "content_type": "text/markdown", "size": 60}
+    message = ChatMessage(1, "customer", "How heavy is the stove?", attachments=(attachment,))
+    context = TurnContext(
+        thread_id="t",
+        session_id="session",
+        state="ai",
+        user_id=None,
+        verified=False,
+        metadata={},
+        messages=(message,),
+        answered_upto=0,
+        ticket="ESC-1",
+        deadline=time.monotonic() + 30,
+        max_reply=8000,
+    )
+
+    async def nothing_known(context: TurnContext, query: str, article: str = "") -> object:
+        from agent_app.knowledge.retrieval import Band, Findings
+
+        return Findings(query, Band.UNKNOWN, 0.0, ())
+
+    tools = {
+        "search_knowledge": RegisteredTool("search_knowledge", nothing_known, read_attachment.policy),
+        "read_attachment": RegisteredTool("read_attachment", read_attachment, read_attachment.policy),
+    }
+    agent = CustomerSupportAgent(OfflineResponder(ResponderOptions()), tools)
+    answer = [event async for event in agent.answer(context)][-1]
+    assert "94 grams" in answer.text
+    assert [(c["title"], c["url"]) for c in answer.citations] == [("manual.md", "/files/a1")]

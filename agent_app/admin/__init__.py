@@ -6,5 +6,6 @@ from agent_app.admin import audit, conversations, knowledge, live_sessions, tick
 
 admin.site.site_header = admin.site.site_title = "Supportdesk"
 admin.site.index_title = "Desk"
+admin.site.index_template = "admin/agent_app/index.html"
 
 __all__ = ["audit", "conversations", "knowledge", "live_sessions", "tickets", "tokens"]

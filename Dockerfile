@@ -10,9 +10,10 @@ COPY manage.py ./
 COPY supportdesk/ supportdesk/
 COPY sessions_app/ sessions_app/
 COPY agent_app/ agent_app/
+# Compiled here, since the user that runs it may not write.
 # The key of this step is used for nothing and stays in no layer: settings only ask that there is one.
 RUN DEBUG=false SECRET_KEY=collectstatic /venv/bin/python manage.py collectstatic --noinput -v 0 \
-    && /venv/bin/python -m compileall -q supportdesk sessions_app agent_app
+    && /venv/bin/python -m compileall -q /venv/lib supportdesk sessions_app agent_app
 
 FROM python:${PYTHON}-slim
 RUN useradd --system --uid 10001 --no-create-home desk && install -d -o desk /data

@@ -62,7 +62,8 @@ def install(name):
         return
     print(f"Installing requirements/{name}.txt", flush=True)
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    run([*pip, "--require-hashes", "-r", str(lock)])
+    # Python compiles what it imports: compiling all that is installed takes longer than installing it.
+    run([*pip, "--require-hashes", "--no-compile", "-r", str(lock)])
     stamp.write_text(digest)
 
 

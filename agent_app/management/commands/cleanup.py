@@ -162,15 +162,18 @@ class Progress:
 def batches_deleted(now: datetime, size: int = DELETED_AT_ONCE) -> Iterator[tuple[int, int]]:
     """Deletes a batch at each step, and gives how many conversations and messages it was.
 
-    Another machine that deletes the same batch at the same time deletes none of it, and both go on.
+    Another machine at the same time takes other conversations (PostgreSQL) or its turn (SQLite).
     """
-    while ids := oldest_past_retention(now, size):
-        with transaction.atomic():
-            _, of_each = Conversation.objects.filter(pk__in=ids).delete()
-        yield of_each.get("agent_app.Conversation", 0), of_each.get("agent_app.Message", 0)
+    while deleted := delete_batch(now, size):
+        yield deleted
 
 
-def oldest_past_retention(now: datetime, number: int) -> list[int]:
-    # By the index (state, updated_at): a chat's last change is its end or later, so the oldest come first.
-    old = Conversation.objects.past_retention(now)
-    return list(old.order_by("updated_at", "id").values_list("pk", flat=True)[:number])
+def delete_batch(now: datetime, size: int) -> tuple[int, int] | None:
+    with transaction.atomic():
+        # By the index (state, updated_at): a chat's end is its last change, so the oldest come first.
+        old = Conversation.objects.past_retention(now).select_for_update(skip_locked=True)
+        ids = list(old.order_by("updated_at", "id").values_list("pk", flat=True)[:size])
+        if not ids:
+            return None
+        _, of_each = Conversation.objects.filter(pk__in=ids).delete()
+    return of_each.get("agent_app.Conversation", 0), of_each.get("agent_app.Message", 0)

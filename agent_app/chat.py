@@ -28,7 +28,7 @@ from agent_app.doorbell import Ring, call_on, doorbell, running_loop
 from agent_app.follower import Follower
 from agent_app.journal import journal
 from agent_app.limits import Rate
-from agent_app.models import AuditEntry, Conversation, Entry, Ticket, UnansweredQuestion
+from agent_app.models import AuditEntry, Conversation, Entry, Feedback, Ticket, UnansweredQuestion
 from agent_app.models.conversations import hash_token
 from agent_app.models.refusal import Refused, Unavailable
 from agent_app.models.turns import (
@@ -164,6 +164,25 @@ async def send_message(conversation: Conversation, text: str, client_id: str | N
     elif done.entries and done.state == Conversation.State.HUMAN:
         engine.counter.count(conversation.session_id, done.customer_count)
     return done
+
+
+async def choose(conversation: Conversation, choice_id: str) -> str:
+    """What a click on one of the agent's choices says: its label. Refused when it was not offered lately."""
+    now = await refresh(conversation)
+    for entry in reversed(await journal.tail(conversation.pk, now.last_seq, RECENT)):
+        for choice in entry.choices or ():
+            if choice["id"] == choice_id:
+                return str(choice["label"])
+    raise Refused("invalid", "This choice is not open any more: write what you want instead.", field="id")
+
+
+async def rate_chat(conversation: Conversation, rating: int, comment: str) -> None:
+    await journal.read(Feedback.objects.rate, conversation, rating, comment)
+
+
+async def judge_message(conversation: Conversation, seq: int, helpful: bool) -> None:
+    if not await journal.read(Feedback.objects.judge, conversation, seq, helpful):
+        raise Refused("not_found", "There is no answer with this seq.", field="seq")
 
 
 async def ask_for_person(conversation: Conversation, reason: str) -> Outcome:
@@ -352,6 +371,10 @@ def is_reply(frame: dict[str, Any], seq: int) -> bool:
 async def reply_in_log(conversation_id: int, seq: int, upto: int) -> Entry | None:
     entries = await log_between(conversation_id, seq, upto)
     return next((entry for entry in entries if entry.role == "agent" and (entry.reply_to or 0) >= seq), None)
+
+
+async def whole_log(conversation: Conversation) -> list[Entry]:
+    return await journal.read(conversation.messages.after(0).entries)
 
 
 async def log_between(conversation_id: int, after: int, upto: int) -> Sequence[Entry]:

@@ -22,7 +22,15 @@ from agent_app.follower import Follower, TooSlow
 from agent_app.limits import Rate
 from agent_app.models import Conversation
 from agent_app.models.refusal import Refused
-from agent_app.serializers import clean_client_id, clean_reason, clean_text, no_attachments
+from agent_app.models.turns import Outcome
+from agent_app.serializers import (
+    clean_client_id,
+    clean_comment,
+    clean_rating,
+    clean_reason,
+    clean_text,
+    no_attachments,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -236,9 +244,12 @@ class ChatConsumer(AsyncConsumer):
         text = clean_text(frame.get("text"))
         client_id = clean_client_id(frame.get("client_id"))
         no_attachments(frame.get("attachments"))
-        sent = await chat.send_message(self.conversation, text, client_id)
+        self._acknowledge(await chat.send_message(self.conversation, text, client_id))
+
+    def _acknowledge(self, sent: Outcome) -> None:
         assert sent.entry is not None  # noqa: S101 - a message that was not refused is there
-        self.follower.put({"type": "ack", "client_id": client_id, "seq": sent.entry.seq, "id": sent.entry.id})
+        ack = {"type": "ack", "client_id": sent.entry.client_id, "seq": sent.entry.seq, "id": sent.entry.id}
+        self.follower.put(ack)
 
     async def _stop(self, frame: dict[str, Any]) -> None:
         turn = frame.get("turn")
@@ -250,6 +261,25 @@ class ChatConsumer(AsyncConsumer):
     async def _escalate(self, frame: dict[str, Any]) -> None:
         done = await chat.ask_for_person(self.conversation, clean_reason(frame.get("reason")))
         self.follower.put({"type": "ack", "ticket": done.ticket})
+
+    async def _choice(self, frame: dict[str, Any]) -> None:
+        client_id, choice = clean_client_id(frame.get("client_id")), frame.get("id")
+        if not isinstance(choice, str):
+            raise Refused("invalid", "Send id as the string that the choice has.", field="id")
+        sent = await chat.send_message(self.conversation, await chat.choose(self.conversation, choice), client_id)
+        self._acknowledge(sent)
+
+    async def _feedback(self, frame: dict[str, Any]) -> None:
+        seq, helpful = frame.get("seq"), frame.get("helpful")
+        if seq is None:
+            comment = clean_comment(frame.get("comment"))
+            await chat.rate_chat(self.conversation, clean_rating(frame.get("rating")), comment)
+            self.follower.put({"type": "ack"})
+            return
+        if not isinstance(seq, int) or not isinstance(helpful, bool):
+            raise Refused("invalid", "Send seq and helpful (true or false), or a rating from 1 to 5.", field="helpful")
+        await chat.judge_message(self.conversation, seq, helpful)
+        self.follower.put({"type": "ack", "seq": seq})
 
     async def _typing(self, frame: dict[str, Any]) -> None:
         on = frame.get("on")
@@ -264,6 +294,8 @@ class ChatConsumer(AsyncConsumer):
 
 HANDLERS = {
     "send": ChatConsumer._send,
+    "choice": ChatConsumer._choice,
+    "feedback": ChatConsumer._feedback,
     "stop": ChatConsumer._stop,
     "escalate": ChatConsumer._escalate,
     "typing": ChatConsumer._typing,

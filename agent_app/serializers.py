@@ -61,6 +61,16 @@ def clean_reason(value: Any) -> str:
     return "" if value is None else clean_text(value, "reason", most=1000, blank=True)
 
 
+def clean_comment(value: Any) -> str:
+    return "" if value is None else clean_text(value, "comment", most=4000, blank=True)
+
+
+def clean_rating(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 5:
+        raise Refused("invalid", "Send rating as a whole number from 1 to 5.", field="rating")
+    return value
+
+
 def no_attachments(value: Any) -> None:
     """Attachments are named by the ids that their upload gave; none are taken yet."""
     if value not in (None, []):
@@ -137,6 +147,24 @@ class NewMessageSerializer(serializers.Serializer[Any]):
     def validate_attachments(self, value: list[str]) -> list[str]:
         no_attachments(value)
         return value
+
+
+class ChoiceAnswerSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField(max_length=200)
+    client_id = WireField(clean_client_id, required=False, allow_null=True, default=None)
+
+
+class RatingSerializer(serializers.Serializer[Any]):
+    rating = serializers.IntegerField(min_value=1, max_value=5)
+    comment = WireField(clean_comment, required=False, allow_null=True, default="")
+
+
+class HelpfulSerializer(serializers.Serializer[Any]):
+    helpful = serializers.BooleanField()
+
+
+class TranscriptQuerySerializer(serializers.Serializer[Any]):
+    format = serializers.ChoiceField(["text", "json"], default="text")
 
 
 class EscalateSerializer(serializers.Serializer[Any]):
@@ -242,6 +270,10 @@ class HistorySerializer(serializers.Serializer[Any]):
     results = MessageSerializer(many=True)
     last_seq = serializers.IntegerField()
     has_more = serializers.BooleanField()
+
+
+class TranscriptSerializer(ChatStateSerializer):
+    messages = MessageSerializer(many=True)
 
 
 class EscalatedSerializer(serializers.Serializer[Any]):

@@ -9,6 +9,14 @@ chat_urlpatterns = [
     path("sessions/<str:session_id>/", views.SessionView.as_view(), name="chat-session"),
     path("sessions/<str:session_id>/messages/", views.MessagesView.as_view(), name="chat-messages"),
     path("sessions/<str:session_id>/events/", views.EventsView.as_view(), name="chat-events"),
+    path("sessions/<str:session_id>/choice/", views.ChoiceView.as_view(), name="chat-choice"),
+    path("sessions/<str:session_id>/feedback/", views.FeedbackView.as_view(), name="chat-feedback"),
+    path(
+        "sessions/<str:session_id>/messages/<int:seq>/feedback/",
+        views.MessageFeedbackView.as_view(),
+        name="chat-message-feedback",
+    ),
+    path("sessions/<str:session_id>/transcript/", views.TranscriptView.as_view(), name="chat-transcript"),
     path("sessions/<str:session_id>/escalate/", views.EscalateView.as_view(), name="chat-escalate"),
 ]
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import orjson
 from asgiref.sync import async_to_sync
 from django.conf import settings
-from django.http import StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, OpenApiTypes, extend_schema
 from rest_framework.authentication import BaseAuthentication
@@ -36,14 +36,19 @@ from agent_app.models.turns import Outcome
 from agent_app.serializers import (
     AnsweredSerializer,
     ChatStateSerializer,
+    ChoiceAnswerSerializer,
     ErrorSerializer,
     EscalatedSerializer,
     EscalateSerializer,
+    HelpfulSerializer,
     HistoryQuerySerializer,
     HistorySerializer,
     NewMessageSerializer,
     NewSessionSerializer,
     OpenedSessionSerializer,
+    RatingSerializer,
+    TranscriptQuerySerializer,
+    TranscriptSerializer,
     proven_user,
 )
 
@@ -181,11 +186,7 @@ class MessagesView(CustomerView):
         if isinstance(request.accepted_renderer, EventStreamRenderer):
             sent, follower = async_to_sync(chat.ask_and_follow)(conversation, given["text"], given["client_id"])
             return event_stream(turn_events(sent, follower))
-        with waiting_place():
-            exchange = async_to_sync(chat.ask)(
-                conversation, given["text"], given["client_id"], settings.AGENT_TURN_TIMEOUT + GRACE
-            )
-        return Response(answered(request, exchange, began))
+        return Response(asked(request, conversation, given["text"], given["client_id"], began))
 
 
 class EventsView(CustomerView):
@@ -219,6 +220,65 @@ class EscalateView(CustomerView):
         conversation = customers_chat(request, session_id)
         done = async_to_sync(chat.ask_for_person)(conversation, given["reason"] or "")
         return Response({"state": done.state, "ticket": done.ticket})
+
+
+class ChoiceView(CustomerView):
+    @extend_schema(
+        operation_id="chat_choose",
+        request=ChoiceAnswerSerializer,
+        responses=answers(200, AnsweredSerializer, 400, 401, 404, 409, 429, 503),
+    )
+    def post(self, request: Request, session_id: str) -> Response:
+        """Answers the agent's choices: stored as the customer's message, and answered as one."""
+        began = time.monotonic()
+        given = validated(ChoiceAnswerSerializer, request.data)
+        conversation = customers_chat(request, session_id)
+        label = async_to_sync(chat.choose)(conversation, given["id"])
+        return Response(asked(request, conversation, label, given["client_id"], began))
+
+
+class FeedbackView(CustomerView):
+    @extend_schema(
+        operation_id="chat_rate", request=RatingSerializer, responses=answers(204, None, 400, 401, 404, 413, 503)
+    )
+    def post(self, request: Request, session_id: str) -> Response:
+        """Rates the chat, 1 to 5; also after it has ended."""
+        given = validated(RatingSerializer, request.data)
+        conversation = customers_chat(request, session_id)
+        async_to_sync(chat.rate_chat)(conversation, given["rating"], given["comment"] or "")
+        return Response(status=204)
+
+
+class MessageFeedbackView(CustomerView):
+    @extend_schema(
+        operation_id="chat_judge_message", request=HelpfulSerializer, responses=answers(204, None, 400, 401, 404, 503)
+    )
+    def post(self, request: Request, session_id: str, seq: int) -> Response:
+        """Says whether one answer helped."""
+        given = validated(HelpfulSerializer, request.data)
+        async_to_sync(chat.judge_message)(customers_chat(request, session_id), seq, given["helpful"])
+        return Response(status=204)
+
+
+class TranscriptView(CustomerView):
+    @extend_schema(
+        operation_id="chat_transcript",
+        parameters=[TranscriptQuerySerializer],
+        responses={
+            **answers(200, TranscriptSerializer, 400, 401, 404, 503),
+            (200, "text/plain"): OpenApiTypes.STR,
+        },
+    )
+    def get(self, request: Request, session_id: str) -> Response | HttpResponse:
+        """The whole chat, to keep: as text, or as JSON."""
+        wanted = validated(TranscriptQuerySerializer, request.query_params)["format"]
+        conversation = customers_chat(request, session_id)
+        entries = async_to_sync(chat.whole_log)(conversation)
+        if wanted == "json":
+            return Response({**conversation.to_wire(), "messages": [entry.to_wire() for entry in entries]})
+        response = HttpResponse(conversation.as_text(entries), content_type="text/plain; charset=utf-8")
+        response.headers["Content-Disposition"] = 'attachment; filename="chat.txt"'
+        return response
 
 
 # ---- parsing ----
@@ -259,6 +319,16 @@ def waiting_place() -> Iterator[None]:
         yield
     finally:
         _waiting.release()
+
+
+def asked(
+    request: Request, conversation: Conversation, text: str, client_id: str | None, began: float
+) -> dict[str, Any]:
+    """Sends the message and waits for its answer, in one of the places for waiting callers."""
+    with waiting_place():
+        patience = settings.AGENT_TURN_TIMEOUT + GRACE
+        exchange = async_to_sync(chat.ask)(conversation, text, client_id, patience)
+    return answered(request, exchange, began)
 
 
 # ---- rendering ----

@@ -1,6 +1,7 @@
 from agent_app.models.audit import AuditEntry
 from agent_app.models.conversations import Conversation, Entry, Message
 from agent_app.models.desk import Ticket
+from agent_app.models.feedback import Feedback
 from agent_app.models.knowledge import (
     Article,
     ExampleQuestion,
@@ -18,6 +19,7 @@ __all__ = [
     "Conversation",
     "Entry",
     "ExampleQuestion",
+    "Feedback",
     "IndexGeneration",
     "KnowledgeState",
     "Message",

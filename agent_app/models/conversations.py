@@ -200,6 +200,17 @@ class Conversation(models.Model):
             "expires_at": wire_time(self.expires_at),
         }
 
+    def as_text(self, entries: list[Entry]) -> str:
+        """The chat to read and keep, one paragraph a message."""
+        names = {"customer": "You", "agent": "Assistant", "staff": "Support", "system": "—"}
+        lines = [f"Chat of {self.created_at:%Y-%m-%d %H:%M} UTC", ""]
+        for entry in entries:
+            name = entry.author if entry.role == "staff" and entry.author else names[entry.role]
+            lines += [f"[{entry.created_at:%H:%M}] {name}: {entry.text}"]
+            lines += [f"    [{citation['n']}] {citation['title']}: {citation['url']}" for citation in entry.citations]
+            lines += [""]
+        return "\n".join(lines)
+
 
 class MessageQuerySet(models.QuerySet["Message"]):
     def after(self, seq: int) -> "MessageQuerySet":

@@ -206,9 +206,10 @@ CHANGED_COLUMNS = tuple(name for name in ROW_COLUMNS if name not in CONSTANT_COL
 
 @dataclass(slots=True)  # not frozen: see Lease
 class Outcome:
-    """What an act did. Never changed once made. `refused` is an error code of the protocol, or `lost` for a turn that is no longer its own.
+    """What an act did. Never changed once made.
 
-    `entry` is the act's own message: the new one, or the one found for a repeated act. `entries` are the new ones.
+    `refused` is an error code of the protocol, or `lost` for a turn that is no longer its own. `entry` is the act's own
+    message: the new one, or the one found for a repeated act. `entries` are the new ones.
     """
 
     conversation_id: int

@@ -25,7 +25,7 @@ from tests.sessions_app.conftest import numbers
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("alone")]
 
-ids = st.sampled_from(["a", "b", "c\n{1}", "☃*", "e"])
+ids = st.sampled_from(["a", "c\n{1}", "☃*"])
 users = st.sampled_from([None, "u", "v{2}"])
 names = st.sampled_from(["n", "to_json", "ü", "{}"])
 numbers_kept = st.integers() | st.floats(allow_nan=False, allow_infinity=False, width=32)
@@ -95,6 +95,8 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.clients = type(self).make()
+        for n, session_id in enumerate(["a", "c\n{1}"]):
+            self.set(n, session_id, "u", bool(n), {})
 
     @rule(client=st.integers(0, 1), session_id=ids, user=users, escalated=st.booleans(), metadata=metadatas)
     def set(self, client: int, session_id: str, user: str | None, escalated: bool, metadata: dict[str, Any]) -> None:
@@ -226,7 +228,8 @@ class StoreMachine(RuleBasedStateMachine):
             assert self.run(client.count_active()) == len(newest)
             rows, _ = self.run(client.page(escalated=True))
             assert [data.session_id for data, _ in rows] == [name for name in newest if self.model[name].escalated]
-            assert self.run(client.sessions_of("u")) == [name for name in newest if self.model[name].user_id == "u"]
+            for user in ("u", "v{2}"):
+                assert self.run(client.sessions_of(user)) == [n for n in newest if self.model[n].user_id == user]
             assert self.run(self.pages(client)) == newest
 
     async def pages(self, client: SessionStore) -> list[str]:
@@ -252,7 +255,7 @@ def check(make: Any, examples: int) -> None:
         machine,
         settings=settings(
             max_examples=examples,
-            stateful_step_count=25,
+            stateful_step_count=30,
             deadline=None,
             derandomize=examples < 100,
             suppress_health_check=list(HealthCheck),
@@ -276,11 +279,11 @@ def of_redis(valkey: ValkeyServer) -> Any:
 
 
 def test_memory() -> None:
-    check(of_memory, 30)
+    check(of_memory, 40)
 
 
 def test_redis(of_redis: Any) -> None:
-    check(of_redis, 20)
+    check(of_redis, 40)
 
 
 @pytest.mark.slow

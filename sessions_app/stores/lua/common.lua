@@ -28,13 +28,12 @@ local function read_fields()
 end
 
 -- The store's own fields do not count against a session's size.
-local UNCOUNTED = {version = true, expires = true, ttl = true, created_at = true, updated_at = true,
-                   last_activity = true}
-
 local function size_of(fields)
+  local uncounted = {version = true, expires = true, ttl = true, created_at = true, updated_at = true,
+                     last_activity = true}
   local size = 0
   for name, text in pairs(fields) do
-    if not UNCOUNTED[name] then size = size + #name + #text end
+    if not uncounted[name] then size = size + #name + #text end
   end
   return size
 end

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(or $(PYTHON),python3) requirements/install.py $(if $(PYTHON),--this-python)
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-all lint bench lock schema
+.PHONY: help run setup test test-all soak lint bench lock schema
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -23,6 +23,9 @@ test: setup ## the suite but for the slow tests, on SQLite and a real Valkey
 test-all: setup ## every test, also in a browser, then on PostgreSQL; a test that cannot run fails
 	REQUIRE_ALL=1 $(BIN)/python -m pytest
 	REQUIRE_ALL=1 tests/postgres.sh $(BIN)/python -m pytest --ignore tests/browser
+
+soak: setup ## faults over two instances, for SECONDS=600; SEED=… DATABASE=postgres
+	$(BIN)/python -m tests.faults.driver --seconds $(or $(SECONDS),600) --database $(or $(DATABASE),sqlite) $(if $(SEED),--seed $(SEED))
 
 lint: setup ## format, rules, types, import contracts, Django's checks, the API schema
 	$(BIN)/ruff format --check .

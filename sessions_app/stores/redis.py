@@ -257,17 +257,18 @@ class RedisSessionStore(SessionStore):
     async def _batch(self, index: str, after: Place | None, wanted: int | None) -> list[Place]:
         """The entries of an index over all buckets, newest first, that come after `after`."""
         highest = "+inf" if after is None else f"{after[0]:.0f}"
-        count = -1 if wanted is None else wanted
+        count = -1 if wanted is None else wanted + 1  # one of them stands where the last page ended
         while True:
             flats = await self._scripts.everywhere(
                 index, "ZREVRANGEBYSCORE", highest, "-inf", "WITHSCORES", "LIMIT", "0", str(count)
             )
-            entries = [(float(score), session_id) for flat in flats for session_id, score in pairs(flat)]
-            entries = entries if after is None else [entry for entry in entries if entry < after]
-            full = any(len(flat) == 2 * count for flat in flats)
-            if wanted is None or not full or len(entries) >= wanted:
+            of_buckets = [places(flat, after) for flat in flats]
+            if wanted is None or all(
+                len(flat) < 2 * count or len(found) >= wanted for flat, found in zip(flats, of_buckets, strict=True)
+            ):
                 break
-            count *= 2  # many of one microsecond stand before the place where the last page ended
+            count *= 2  # many of one microsecond stand there
+        entries = [place for found in of_buckets for place in found]
         return sorted(entries, reverse=True) if wanted is None else heapq.nlargest(wanted, entries)
 
     async def page(
@@ -394,6 +395,11 @@ class RedisSessionStore(SessionStore):
 def pairs(flat: list[str]) -> Iterable[tuple[str, str]]:
     each = iter(flat)
     return zip(each, each, strict=True)
+
+
+def places(flat: list[str], after: Place | None) -> list[Place]:
+    found = [(float(score), session_id) for session_id, score in pairs(flat)]
+    return found if after is None else [place for place in found if place < after]
 
 
 def paired(flat: list[str]) -> Fields:

@@ -82,6 +82,21 @@ async def test_an_older_reader_keeps_what_a_newer_writer_added(
     assert server.hmget(key, "version", "mood") == ["1", None]
 
 
+async def test_pages_over_many_of_one_microsecond(redis_store: RedisSessionStore, server: redis.Redis) -> None:
+    names = [f"s{n}" for n in range(300)]
+    for name in names:
+        await redis_store.set(name, SessionData(name))
+    for root in redis_store._scripts.roots:
+        server.zadd(root + "a", dict.fromkeys(server.zrange(root + "a", 0, -1), 1000000))
+    seen, cursor = [], None
+    while True:
+        rows, cursor = await redis_store.page(cursor, limit=5)
+        seen += [data.session_id for data, _ in rows]
+        if cursor is None:
+            break
+    assert seen == sorted(names, reverse=True)
+
+
 async def test_an_error_is_its_callers_alone(
     redis_store: RedisSessionStore, server: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -53,6 +53,22 @@ async def test_a_long_answer_is_read_from_its_beginning(page: Page, desk: Desk) 
     await expect(chat.said_by("agent").last).to_be_in_viewport()
 
 
+async def test_a_message_enters_the_log_once_and_never_moves(page: Page, desk: Desk) -> None:
+    """A node that is put in again would be read out again, and would lose the keyboard's place."""
+    chat, script = await begun(page, desk)
+    await chat.inside.get_by_role("log").evaluate(
+        """(log) => {
+            window.put = [];
+            const note = (changes) => changes.forEach((change) => window.put.push(...change.addedNodes));
+            new MutationObserver(note).observe(log, { childList: true });
+        }"""
+    )
+    for number in range(3):
+        script.write("agent", f"Answer {number}")
+    await expect(chat.rows).to_have_count(4)
+    assert await page.evaluate("window.put.map((node) => node.dataset.seq)") == ["2", "3", "4"]
+
+
 async def test_the_keyboard_keeps_its_place_when_a_button_goes_away(page: Page, desk: Desk) -> None:
     script = ScriptedDesk()
     await script.serve(page)
@@ -102,7 +118,10 @@ async def test_a_person_joins_and_is_named(page: Page, desk: Desk) -> None:
     script.say("state", state="human", who="Ana")
     await expect(chat.inside.locator(".badge")).to_have_text("Ana")
     await expect(chat.button("Talk to a person")).to_be_hidden()
+    script.say("typing", role="staff", on=True)
+    await expect(chat.inside.locator(".writing")).to_contain_text("Ana is writing")
     script.write("staff", "Hello, Ana here.", author="Ana")
+    await expect(chat.inside.locator(".writing")).to_be_hidden()
     await expect(chat.said_by("staff")).to_have_text("Hello, Ana here.")
 
 
@@ -130,6 +149,7 @@ async def test_choices_are_buttons_until_one_is_taken(page: Page, desk: Desk) ->
     script.write("customer", "Tents", client_id=sent["client_id"])
     await expect(chat.button("Boots")).to_be_hidden()
     await chat.shows_customer("Hello", "Tents")
+    await expect(chat.composer).to_be_focused()
 
 
 async def test_a_desk_without_choices_takes_their_words(page: Page, desk: Desk) -> None:

@@ -79,9 +79,9 @@ export class Thread {
   /** Only what is out of place moves: a node that is put in again would be read out again. */
   #place(parent, rows) {
     this.placed = parent === this.log ? rows : [...this.placed, ...rows];
-    let next = parent.firstChild;
+    let next = rowFrom(parent.firstChild);
     for (const { node } of rows) {
-      if (node === next) next = nextRow(next);
+      if (node === next) next = rowFrom(next.nextSibling);
       else parent.insertBefore(node, next);
     }
   }
@@ -115,17 +115,16 @@ export class Thread {
     if (!needed) row.day?.remove();
   }
 
-  /** The answer while it is written, or the dots before its first word. */
+  /** The answer while it is written, or dots before its first word, with what is being done. */
   #write() {
-    const { turn, typing } = this.chat;
+    const { turn, typing, who } = this.chat;
     this.writing.hidden = !turn && !typing;
-    if (this.writing.hidden) return this.writing.replaceChildren();
-    if (turn?.text) return this.writing.replaceChildren(element("div", { class: "bubble" }, streamed(turn.text)));
-    const label = turn?.tool ? (strings.tools[turn.tool] ?? strings.tools.other) : strings.thinking;
-    if (this.writing.dataset.label === label && this.writing.querySelector(".dots")) return undefined;
-    this.writing.dataset.label = label;
-    const chip = turn?.tool ? element("span", { class: "chip" }, label) : null;
-    return this.writing.replaceChildren(element("div", { class: "bubble dots" }, element("i"), element("i"), element("i")), chip ?? "");
+    const about = turn ? turn.tool && (strings.tools[turn.tool] ?? strings.tools.other) : typing && strings.writing(who ?? strings.team);
+    const shown = turn?.text || `${this.writing.hidden} ${about}`;
+    if (shown === this.written) return; // the dots go on moving
+    this.written = shown;
+    if (turn?.text) this.writing.replaceChildren(element("div", { class: "bubble" }, streamed(turn.text)));
+    else this.writing.replaceChildren(dots(), about ? element("span", { class: "chip" }, about) : "");
   }
 
   #scrolled() {
@@ -147,14 +146,19 @@ export class Thread {
   }
 }
 
-function nextRow(node) {
-  let next = node.nextSibling;
-  while (next?.classList.contains("day")) next = next.nextSibling;
-  return next;
+/** The node itself or the first after it that is no line between days. */
+function rowFrom(node) {
+  while (node?.classList.contains("day")) node = node.nextSibling;
+  return node;
 }
 
 function together(one, other) {
   return one && other && one.who === other.who && other.at - one.at < GROUP_MS;
+}
+
+function dots() {
+  const moving = [element("i"), element("i"), element("i")];
+  return element("div", { class: "bubble dots", role: "img", "aria-label": strings.thinking }, ...moving);
 }
 
 function streamed(text) {

@@ -144,10 +144,11 @@ class Journal:
         with self._starting:
             thread, self._thread = self._thread, None
             readers, self._readers = self._readers, None
-            patient, self._patient = self._patient, None
         if thread is not None:
             self._requests.put(CLOSING)
             thread.join(ANSWER_WITHIN)
+        with self._starting:  # the writer may have handed acts over to it until now
+            patient, self._patient = self._patient, None
         if patient is not None:
             patient.submit(connection.close)
             patient.shutdown()

@@ -19,7 +19,7 @@ from sessions_app.serializers import (
     SessionSerializer,
     StatsSerializer,
 )
-from sessions_app.staff import StaffView
+from sessions_app.staff import StaffView, answers
 from sessions_app.stores import StoreUnavailable
 
 VIEW, EXPIRE, EXTEND = (f"sessions_app.{verb}_session" for verb in ("view", "expire", "extend"))
@@ -47,7 +47,7 @@ class SessionList(LiveSessionView):
         operation_id="sessions_list",
         summary="Live sessions, most recently active first",
         parameters=[PageQuerySerializer],
-        responses=SessionPageSerializer,
+        responses=answers(200, SessionPageSerializer, 400, 503),
     )
     def get(self, request: Request) -> Response:
         query = PageQuerySerializer(data=request.query_params)
@@ -63,7 +63,7 @@ class SessionList(LiveSessionView):
 class SessionStats(LiveSessionView):
     staff_permissions = {"GET": VIEW}
 
-    @extend_schema(summary="The session store's own statistics", responses=StatsSerializer)
+    @extend_schema(summary="The session store's own statistics", responses=answers(200, StatsSerializer, 503))
     def get(self, request: Request) -> Response:
         return Response(Session.live.stats())
 
@@ -71,12 +71,14 @@ class SessionStats(LiveSessionView):
 class SessionDetail(LiveSessionView):
     staff_permissions = {"GET": VIEW, "PATCH": EXTEND, "DELETE": EXPIRE}
 
-    @extend_schema(summary="One live session", responses=SessionSerializer)
+    @extend_schema(summary="One live session", responses=answers(200, SessionSerializer, 404, 503))
     def get(self, request: Request, session_id: str) -> Response:
         return answer(session_id)
 
     @extend_schema(
-        summary="Change what a live session carries", request=SessionChangeSerializer, responses=SessionSerializer
+        summary="Change what a live session carries",
+        request=SessionChangeSerializer,
+        responses=answers(200, SessionSerializer, 400, 404, 503),
     )
     def patch(self, request: Request, session_id: str) -> Response:
         change = SessionChangeSerializer(data=request.data)
@@ -89,7 +91,9 @@ class SessionDetail(LiveSessionView):
             raise NoSuchSession
         return answer(session_id)
 
-    @extend_schema(summary="Expire a live session", responses={204: OpenApiResponse(description="It has ended")})
+    @extend_schema(
+        summary="Expire a live session", responses=answers(204, OpenApiResponse(description="It has ended"), 404, 503)
+    )
     def delete(self, request: Request, session_id: str) -> Response:
         if not Session.live.expire([session_id], by=request.user):
             raise NoSuchSession
@@ -103,7 +107,7 @@ class SessionExtend(LiveSessionView):
         summary="Let a live session live longer",
         description="The seconds are added to those it has left.",
         request=ExtensionSerializer,
-        responses=SessionSerializer,
+        responses=answers(200, SessionSerializer, 400, 404, 503),
     )
     def post(self, request: Request, session_id: str) -> Response:
         extension = ExtensionSerializer(data=request.data)
@@ -119,7 +123,7 @@ class SessionExpire(LiveSessionView):
     @extend_schema(
         summary="Expire several live sessions, or all of a user",
         request=ExpirySerializer,
-        responses=ExpiredSerializer,
+        responses=answers(200, ExpiredSerializer, 400, 503),
     )
     def post(self, request: Request) -> Response:
         wanted = ExpirySerializer(data=request.data)
@@ -132,7 +136,9 @@ class SessionExpire(LiveSessionView):
 class SessionCleanup(LiveSessionView):
     staff_permissions = {"POST": EXPIRE}
 
-    @extend_schema(summary="Sweep the sessions that have run out", request=None, responses=ExpiredSerializer)
+    @extend_schema(
+        summary="Sweep the sessions that have run out", request=None, responses=answers(200, ExpiredSerializer, 503)
+    )
     def post(self, request: Request) -> Response:
         return Response({"expired": Session.live.cleanup()})
 

@@ -19,7 +19,7 @@ from agent_app.knowledge.indexing import knowledge
 from agent_app.knowledge.retrieval import Hit
 from agent_app.models import Article
 from agent_app.models.knowledge import ArticleQuerySet
-from sessions_app.staff import StaffView
+from sessions_app.staff import StaffView, answers
 
 
 class ArticleList(StaffView):
@@ -29,7 +29,7 @@ class ArticleList(StaffView):
         operation_id="articles_list",
         summary="Articles, by slug",
         parameters=[ArticleQuerySerializer],
-        responses=ArticlePageSerializer,
+        responses=answers(200, ArticlePageSerializer, 400),
     )
     def get(self, request: Request) -> Response:
         query = ArticleQuerySerializer(data=request.query_params)
@@ -43,7 +43,9 @@ class ArticleList(StaffView):
         following = shown[-1].slug if len(page) > len(shown) else None
         return Response({"results": ArticleSerializer(shown, many=True).data, "next_cursor": following})
 
-    @extend_schema(summary="Write an article", request=ArticleSerializer, responses={201: ArticleSerializer})
+    @extend_schema(
+        summary="Write an article", request=ArticleSerializer, responses=answers(201, ArticleSerializer, 400, 409)
+    )
     def post(self, request: Request) -> Response:
         article = ArticleSerializer(data=request.data)
         article.is_valid(raise_exception=True)
@@ -59,16 +61,24 @@ class ArticleDetail(StaffView):
         "DELETE": "agent_app.delete_article",
     }
 
-    @extend_schema(operation_id="articles_retrieve", summary="One article", responses=ArticleSerializer)
+    @extend_schema(
+        operation_id="articles_retrieve", summary="One article", responses=answers(200, ArticleSerializer, 404)
+    )
     def get(self, request: Request, slug: str) -> Response:
         return Response(ArticleSerializer(get_object_or_404(articles(), slug=slug)).data)
 
-    @extend_schema(summary="Replace an article", request=ArticleSerializer, responses=ArticleSerializer)
+    @extend_schema(
+        summary="Replace an article",
+        request=ArticleSerializer,
+        responses=answers(200, ArticleSerializer, 400, 404, 409),
+    )
     def put(self, request: Request, slug: str) -> Response:
         return self.change(request, slug, partial=False)
 
     @extend_schema(
-        summary="Change some of an article", request=ArticleSerializer(partial=True), responses=ArticleSerializer
+        summary="Change some of an article",
+        request=ArticleSerializer(partial=True),
+        responses=answers(200, ArticleSerializer, 400, 404, 409),
     )
     def patch(self, request: Request, slug: str) -> Response:
         return self.change(request, slug, partial=True)
@@ -80,7 +90,7 @@ class ArticleDetail(StaffView):
         changed.save()
         return Response(changed.data)
 
-    @extend_schema(summary="Delete an article", responses={204: OpenApiResponse(description="It is gone")})
+    @extend_schema(summary="Delete an article", responses=answers(204, OpenApiResponse(description="It is gone"), 404))
     def delete(self, request: Request, slug: str) -> Response:
         get_object_or_404(articles(), slug=slug).delete()
         return Response(status=status.HTTP_204_NO_CONTENT)
@@ -93,7 +103,7 @@ class Search(StaffView):
         operation_id="knowledge_search",
         summary="What the agent would find",
         parameters=[SearchQuerySerializer],
-        responses=FindingsSerializer,
+        responses=answers(200, FindingsSerializer, 400),
     )
     def get(self, request: Request) -> Response:
         query = SearchQuerySerializer(data=request.query_params)

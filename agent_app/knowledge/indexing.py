@@ -1,6 +1,6 @@
 """The index of this process: loaded from the newest generation in the database, swapped whole, built by whoever can.
 
-Every change of an article counts the knowledge's revision up, in its own transaction. Each process looks once a second
+Every change of an article counts the knowledge's revision up, in its own transaction. Each process looks twice a second
 whether there is a newer generation, or a revision that no generation holds; then one of them builds it, under a lease.
 Readers never wait for that: they hold the index that they began with.
 """
@@ -27,7 +27,7 @@ from agent_app.models.knowledge import Article, IndexGeneration, KnowledgeState,
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY = 1.0  # seconds
+LOOK_EVERY = 0.5  # seconds
 # An index of more articles is first published with the earlier head and calibration, which takes no time, and then
 # again with its own.
 AT_ONCE = 300
@@ -95,7 +95,7 @@ class Knowledge:
         return load_embedder(settings.KNOWLEDGE_EMBEDDER)
 
     def current(self) -> KnowledgeIndex:
-        """The index, at most a second behind the database. Waits only for the process's first one."""
+        """The index, at most a moment behind the database. Waits only for the process's first one."""
         stale = self._watching is None and time.monotonic() - self._looked_at > LOOK_EVERY
         if self._index is None or stale:
             self._on_keeper(self.look).result()
@@ -179,7 +179,7 @@ class Knowledge:
     def _build(self, embedder: Embedder) -> None:
         began = time.monotonic()
         revision = KnowledgeState.current_revision()  # before the articles: what comes later is built later
-        sources = published_sources()
+        sources = published_sources(self._index)
         kept = KeptVectors(embedder)
         earlier = self._index if self._index is not None and self._index.sources else None
         if earlier is not None and len(sources) > AT_ONCE:
@@ -215,12 +215,15 @@ class Knowledge:
 EMPTY = KnowledgeIndex.build([], lambda texts: np.zeros((len(texts), 1), np.float32))
 
 
-def published_sources() -> list[Source]:
+def published_sources(earlier: KnowledgeIndex | None = None) -> list[Source]:
+    """The published articles; those that `earlier` holds as they are come from it, already cut into passages."""
+    known = {source.slug: source for source in earlier.sources} if earlier is not None else {}
     articles = Article.objects.published().with_questions().order_by("slug")
-    return [
+    sources = [
         Source(article.slug, article.title, article.body, article.language, tuple(article.question_texts()))
         for article in articles
     ]
+    return [known[source.slug] if known.get(source.slug) == source else source for source in sources]
 
 
 class KeptVectors:

@@ -138,11 +138,10 @@ class KnowledgeIndex:
         kept = [number for number, source in enumerate(self.sources) if source.slug in columns]
         taken = [columns[self.sources[number].slug] for number in kept]
         weights = np.zeros((len(self.taught), len(self.sources)), np.float32)
-        for row, unit in enumerate(self.taught_texts()):
-            if unit in before:
-                weights[row, kept] = earlier.head.weights[before[unit], taken]
-            else:
-                weights[row, self.article_of[self.taught[row]]] = 1 / (1 + heads.RIDGE)
+        places = np.array([before.get(unit, -1) for unit in self.taught_texts()])
+        known, new = np.flatnonzero(places >= 0), np.flatnonzero(places < 0)
+        weights[np.ix_(known, kept)] = earlier.head.weights[np.ix_(places[known], taken)]
+        weights[new, self.article_of[self.taught[new]]] = 1 / (1 + heads.RIDGE)
         return replace(self, head=Head(weights))
 
     def unit_texts(self) -> list[str]:

@@ -7,89 +7,123 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('agent_app', '0001_conversations'),
+        ("agent_app", "0001_conversations"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Article',
+            name="Article",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField(max_length=120, unique=True)),
-                ('title', models.CharField(max_length=200)),
-                ('body', models.TextField(help_text='Markdown', validators=[django.core.validators.MinLengthValidator(1)])),
-                ('language', models.CharField(default='en', max_length=16)),
-                ('published', models.BooleanField(default=True)),
-                ('from_folder', models.BooleanField(default=False, editable=False, help_text='loaded from a folder, and goes with it')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField(max_length=120, unique=True)),
+                ("title", models.CharField(max_length=200)),
+                (
+                    "body",
+                    models.TextField(help_text="Markdown", validators=[django.core.validators.MinLengthValidator(1)]),
+                ),
+                ("language", models.CharField(default="en", max_length=16)),
+                ("published", models.BooleanField(default=True)),
+                (
+                    "from_folder",
+                    models.BooleanField(
+                        default=False, editable=False, help_text="loaded from a folder, and goes with it"
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
             ],
             options={
-                'ordering': ['title'],
+                "ordering": ["title"],
             },
         ),
         migrations.CreateModel(
-            name='IndexGeneration',
+            name="IndexGeneration",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('embedder', models.CharField(max_length=100)),
-                ('revision', models.PositiveBigIntegerField(help_text='the knowledge that it holds')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('articles', models.PositiveIntegerField()),
-                ('calibration', models.JSONField(default=dict, help_text='thresholds and the reliability table')),
-                ('payload', models.BinaryField()),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("embedder", models.CharField(max_length=100)),
+                ("revision", models.PositiveBigIntegerField(help_text="the knowledge that it holds")),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("articles", models.PositiveIntegerField()),
+                ("calibration", models.JSONField(default=dict, help_text="thresholds and the reliability table")),
+                ("payload", models.BinaryField()),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='KnowledgeState',
+            name="KnowledgeState",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('revision', models.PositiveBigIntegerField(default=1)),
-                ('build_until', models.DateTimeField(blank=True, null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("revision", models.PositiveBigIntegerField(default=1)),
+                ("build_until", models.DateTimeField(blank=True, null=True)),
             ],
         ),
         migrations.CreateModel(
-            name='TextVector',
+            name="TextVector",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('embedder', models.CharField(max_length=100)),
-                ('digest', models.CharField(max_length=64)),
-                ('vector', models.BinaryField()),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("embedder", models.CharField(max_length=100)),
+                ("digest", models.CharField(max_length=64)),
+                ("vector", models.BinaryField()),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('embedder', 'digest'), name='one_vector_once')],
+                "constraints": [models.UniqueConstraint(fields=("embedder", "digest"), name="one_vector_once")],
             },
         ),
         migrations.CreateModel(
-            name='ExampleQuestion',
+            name="ExampleQuestion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('text', models.CharField(max_length=500)),
-                ('article', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='questions', to='agent_app.article')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("text", models.CharField(max_length=500)),
+                (
+                    "article",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="questions", to="agent_app.article"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
-                'constraints': [models.UniqueConstraint(fields=('article', 'text'), name='one_question_once')],
+                "ordering": ["id"],
+                "constraints": [models.UniqueConstraint(fields=("article", "text"), name="one_question_once")],
             },
         ),
         migrations.CreateModel(
-            name='UnansweredQuestion',
+            name="UnansweredQuestion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('text', models.TextField()),
-                ('asked_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('resolved_at', models.DateTimeField(blank=True, null=True)),
-                ('article', models.ForeignKey(blank=True, help_text='the article that answers it now', null=True, on_delete=django.db.models.deletion.SET_NULL, to='agent_app.article')),
-                ('conversation', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='unanswered', to='agent_app.conversation')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("text", models.TextField()),
+                ("asked_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("resolved_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "article",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="the article that answers it now",
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        to="agent_app.article",
+                    ),
+                ),
+                (
+                    "conversation",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="unanswered",
+                        to="agent_app.conversation",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-asked_at'],
-                'indexes': [models.Index(condition=models.Q(('resolved_at__isnull', True)), fields=['-asked_at'], name='unanswered_open')],
+                "ordering": ["-asked_at"],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("resolved_at__isnull", True)), fields=["-asked_at"], name="unanswered_open"
+                    )
+                ],
             },
         ),
     ]

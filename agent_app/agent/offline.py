@@ -16,7 +16,11 @@ from agent_app.knowledge.retrieval import Band, Findings
 CHOICES = 3
 MOST_ATTACHMENTS = 5
 ATTACHED_AT = 0.35  # cosine from which a passage of an attachment is to the point
-NUMBER = re.compile(r"^\W*(?:(?:number|option|no\.?|nr\.?|the)\s+)?(\d|first|second|third|last)(?:\s+one)?\W*$", re.I)
+NUMBER = re.compile(
+    r"^\W*(?:(?:what|how) about\s+)?(?:(?:number|option|no\.?|nr\.?|the)\s+)?"
+    r"(\d|first|second|third|last)(?:\s+one)?\W*$",
+    re.IGNORECASE,
+)
 ORDINALS = {"first": 1, "second": 2, "third": 3}
 
 

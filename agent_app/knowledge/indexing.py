@@ -28,6 +28,7 @@ from agent_app.models.knowledge import Article, IndexGeneration, KnowledgeState,
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY = 0.5  # seconds
+AFTER_TROUBLE = 5.0
 # An index of more articles is first published with the earlier head and calibration, which takes no time, and then
 # again with its own.
 AT_ONCE = 300
@@ -44,6 +45,7 @@ class Knowledge:
         self._index: KnowledgeIndex | None = None
         self._generation: tuple[int, datetime] | None = None
         self._looked_at = 0.0
+        self._well = True
         self._watching: threading.Event | None = None
         self._searchers = ThreadPoolExecutor(SEARCHERS, "knowledge-search")
         self._keeper = ThreadPoolExecutor(1, "knowledge-keeper")  # the only thread that touches the database
@@ -134,17 +136,27 @@ class Knowledge:
 
     def _watch(self, ended: threading.Event) -> None:
         # Looks by putting itself into the keeper's queue again, so that whoever waits there comes in between.
-        self._look_calmly()
-        if not ended.wait(LOOK_EVERY):
+        well = self._look_calmly()
+        if not ended.wait(LOOK_EVERY if well else AFTER_TROUBLE):
             self._on_keeper(self._watch, ended)
 
-    def _look_calmly(self) -> None:
+    def _look_calmly(self) -> bool:
+        """Whether it went well. One line in the log for each change of that, not for each look."""
         try:
             self.look()
-        except DatabaseError:
-            logger.warning("knowledge.database_away", exc_info=True)
-        except Exception:  # the outermost edge of the keeper's thread: it must look again in a second
-            logger.exception("knowledge.not_loaded")
+        except DatabaseError as error:
+            if self._well:
+                logger.warning("knowledge.database_away error=%s", type(error).__name__)
+            self._well = False
+        except Exception:  # the outermost edge of the keeper's thread: it must look again later
+            if self._well:
+                logger.exception("knowledge.not_loaded")
+            self._well = False
+        else:
+            if not self._well:
+                logger.info("knowledge.well_again")
+            self._well = True
+        return self._well
 
     def look(self) -> None:
         """Loads a newer generation, and builds one where the knowledge is ahead of it. On the keeper's thread."""

@@ -1,5 +1,6 @@
 """Articles in the database: loaded, indexed, swapped, shared."""
 
+import asyncio
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -68,7 +69,7 @@ async def test_every_change_is_searchable_on_every_instance(folder: Path) -> Non
     assert (await other.search("how long do parcels take")).hits[0].source.slug == "delivery"
     await Article.objects.acreate(slug="kayaks", title="Kayaks", body="We rent kayaks.")
     knowledge.renew()
-    other._looked_at = 0.0  # a second has passed
+    other._looked_at = 0.0  # a moment has passed
     assert (await other.search("kayaks")).hits[0].source.slug == "kayaks"
     await Article.objects.filter(slug="kayaks").aupdate(published=False)
     knowledge.renew()
@@ -120,3 +121,16 @@ async def test_search_leaves_the_event_loop_alone(folder: Path) -> None:
     findings = await knowledge.search("how long do parcels take", article="returns")
     assert findings.hits[0].source.slug == "returns"
     assert not await knowledge.search("how long do parcels take", article="no-such-article")
+
+
+async def test_a_watching_instance_finds_the_change_by_itself(folder: Path) -> None:
+    await _thread(load, folder)
+    other = Knowledge()
+    await other.start()
+    assert (await other.search("kayaks")).hits[0].source.slug != "kayaks"
+    await Article.objects.acreate(slug="kayaks", title="Kayaks", body="We rent kayaks.")
+    async with asyncio.timeout(20):
+        while (await other.search("kayaks")).hits[0].source.slug != "kayaks":  # noqa: ASYNC110 - as a customer would
+            await asyncio.sleep(0.02)
+    await other.stop()
+    other._keeper.shutdown()

@@ -298,7 +298,8 @@ def error_response(error: Exception, context: dict[str, Any]) -> Response:
     set_rollback()
     if refused.code == "internal":
         logger.error("request.failed", exc_info=error)
-    response = Response(refused.to_wire(), status=getattr(error, "status_code", refused.status))
+    status = getattr(error, "status_code", refused.status)
+    response = Response(refused.to_wire(), status=status, content_type="application/json")  # to a stream's caller, too
     response.status_code = refused.status
     if refused.retry_after is not None:
         response.headers["Retry-After"] = str(refused.retry_after)

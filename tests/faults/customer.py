@@ -129,7 +129,7 @@ class Tab:
         future = self._waiting.get(frame.get("client_id", ""))
         if future is not None and not future.done():
             future.set_exception(Gone() if frame["code"] == "unavailable" else Refused(frame["code"]))
-        elif frame["code"] not in {"unavailable", "closed"}:
+        elif frame["code"] not in {"unavailable", "closed", "conflict"}:  # late, as after a delay
             self.ledger.unexpected[f"an error frame {frame['code']}"] += 1
 
     async def say(self, type_: str, **more: Any) -> None:
@@ -288,7 +288,10 @@ class Customer:
     def _check_status(self, response: httpx.Response) -> None:
         if response.is_success:
             return
-        code = response.json()["code"] if "json" in response.headers.get("Content-Type", "") else "none"
+        if "json" not in response.headers.get("Content-Type", ""):
+            self.ledger.unexpected[f"{response.status_code} as {response.headers.get('Content-Type')}"] += 1
+            raise Gone
+        code = response.json()["code"]
         if code == "unavailable":
             raise Gone
         if code not in {"closed", "conflict", "not_found"}:

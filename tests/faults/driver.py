@@ -48,11 +48,17 @@ class Staff:
         self._has: list[Chat] = []
         self._process: Process | None = None
 
-    async def run(self) -> None:
+    async def start(self) -> None:
+        """Before the first fault, for it looks itself up in the database."""
         environ = os.environ | {"DATABASE_URL": self.stage.database_url}
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.faults.staff", cwd=CHECKOUT, env=environ, stdin=PIPE, stdout=PIPE
         )
+        assert self._process.stdout is not None
+        assert await self._process.stdout.readline(), "The staff's process did not start"
+
+    async def run(self) -> None:
+        assert self._process is not None
         try:
             while not self.leave.is_set():
                 await self._act()
@@ -105,6 +111,7 @@ class Driver:
         return random.Random(f"{self.seed} {of_whom}")
 
     async def run(self, seconds: float) -> Ledger:
+        await self.staff.start()
         customers = [asyncio.create_task(customer.run()) for customer in self.customers]
         staff = asyncio.create_task(self.staff.run())
         await self._break_things(seconds)

@@ -54,13 +54,17 @@ async def obey(command: str, session_id: str, staff: int) -> str:
     return done.refused or ("done" if done.changed_state or done.entries else "nothing")
 
 
+def tell(answer: str) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
 async def main() -> None:
     staff = (await journal.read(get_user_model().objects.get_or_create, username="mara"))[0].pk
+    tell("ready")
     while line := await asyncio.to_thread(sys.stdin.readline):
         asked = json.loads(line)
-        answer = await obey(asked["do"], asked["session_id"], staff)
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+        tell(await obey(asked["do"], asked["session_id"], staff))
     journal.close()
 
 

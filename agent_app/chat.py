@@ -796,7 +796,11 @@ class Engine:
 
     def status(self) -> dict[str, dict[str, Any]]:
         return {
-            "journal": {"state": "ok" if journal.available else "down", "commits": journal.commits},
+            "journal": {
+                "state": "ok" if journal.available else "down",
+                "commits": journal.commits,
+                "log_reads": journal.log_reads,
+            },
             "doorbell": {"state": "ok" if doorbell.available else "degraded", "listeners": doorbell.listeners},
             "turns": {"state": "ok", "running": self.turns.running, "finished": self.turns.finished},
         }

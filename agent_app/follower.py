@@ -7,7 +7,7 @@ typing) is shown only to a reader that keeps up.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from agent_app.doorbell import Ring, doorbell
@@ -43,7 +43,8 @@ class Follower:
         self._queue: deque[tuple[Frame, int]] = deque()
         self._queued = 0
         self._wake = asyncio.Event()
-        self._too_slow = False
+        self.too_slow = False
+        self.on_too_slow: Callable[[], object] | None = None  # called once, for a reader that is stuck in a send
 
     def join(self) -> None:
         doorbell.join(self.conversation_id, self)
@@ -113,8 +114,12 @@ class Follower:
             self._enqueue(frame, len(frame.get("text", "")) + 100)
 
     def _enqueue(self, frame: Frame, size: int) -> None:
+        if self.too_slow:
+            return  # nothing may go out behind what was left out
         if self._queued + size > MOST_QUEUED:
-            self._too_slow = True
+            self.too_slow = True
+            if self.on_too_slow is not None:
+                self.on_too_slow()
             return
         self._queue.append((frame, size))
         self._queued += size
@@ -130,7 +135,7 @@ class Follower:
                 frame, size = self._queue.popleft()
                 self._queued -= size
                 yield frame
-            if self._too_slow:
+            if self.too_slow:
                 raise TooSlow
             if self._known > self.cursor:
                 for entry in await self._missed():

@@ -93,6 +93,7 @@ class Journal:
         self.recent = Recent()
         self.available = True
         self.commits = 0
+        self.log_reads = 0
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -129,6 +130,7 @@ class Journal:
 
     async def entries(self, conversation_id: int, after: int, limit: int) -> list[Entry]:
         """Messages after `after`, oldest first, `limit` at the most; from the database."""
+        self.log_reads += 1
         return await self.read(read_entries, conversation_id, after, limit)
 
     async def tail(self, conversation_id: int, upto: int, length: int) -> tuple[Entry, ...]:

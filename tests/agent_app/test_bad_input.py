@@ -1,6 +1,7 @@
 """Bad input, door by door: each gets its documented code and a sentence, and nothing is stored."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -213,3 +214,22 @@ async def test_the_eleventh_socket_of_a_chat_is_refused(desk: Desk) -> None:
     finally:
         for connection in sockets:
             await connection.close()
+
+
+async def test_allowed_origins_name_the_sites_and_our_own_page_is_always_welcome(tmp_path: Path) -> None:
+    """The widget's iframe has the desk's own origin, whatever site it stands on."""
+    desk = Desk(tmp_path, ALLOWED_ORIGINS="https://shop.example", DEBUG="true")
+    desk.start("--prepare")
+    try:
+        for origin, welcome in [
+            ("https://shop.example", True),
+            (desk.url, True),
+            ("http://localhost", False),
+            ("https://shop.example.evil.example", False),
+        ]:
+            async with connect(f"{desk.sockets}/ws/chat/", origin=Origin(origin)) as connection:
+                if welcome:
+                    await connection.send('{"type": "hello", "token": "unknown"}')
+                assert await Socket(connection).close_code() == (4401 if welcome else 4403), origin
+    finally:
+        desk.stop()

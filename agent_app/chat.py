@@ -765,6 +765,7 @@ class Engine:
         self._recovery: asyncio.Task[None] | None = None
         self._starting = threading.Lock()
         doorbell.overhear(self.turns.hear)
+        journal.unclaimed = self.turns.begin
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()

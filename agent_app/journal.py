@@ -12,10 +12,11 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 from django.db import DataError, IntegrityError, connection
@@ -23,7 +24,7 @@ from django.db.utils import DatabaseError, InterfaceError
 
 from agent_app.models.conversations import Entry, Message
 from agent_app.models.refusal import Unavailable
-from agent_app.models.turns import Act, Outcome
+from agent_app.models.turns import Act, Lease, Outcome
 from agent_app.transaction import Group
 
 logger = logging.getLogger(__name__)
@@ -44,14 +45,25 @@ class Request:
     act: Act
     loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[Outcome]"
+    unclaimed: Callable[[Lease, float], None]
+    asked_at: float = field(default_factory=time.monotonic)
 
     def answer(self, result: Outcome | Exception) -> None:
-        if self.future.done():  # its caller has gone away; the act is done all the same
-            return
-        if isinstance(result, Exception):
+        if self.future.done():
+            self.hand_on(result)
+        elif isinstance(result, Exception):
             self.future.set_exception(result)
         else:
             self.future.set_result(result)
+
+    def hand_on(self, result: Outcome | Exception) -> None:
+        """Its caller has gone away; the act is done all the same, and the turn that it took must not lie idle."""
+        if isinstance(result, Outcome) and result.lease is not None:
+            self.unclaimed(result.lease, self.asked_at)
+
+
+def leave_to_recovery(lease: Lease, asked_at: float) -> None:
+    """Where no engine runs: whoever looks for orphaned turns takes it when the lease has run out."""
 
 
 class Recent:
@@ -91,6 +103,7 @@ class Journal:
 
     def __init__(self) -> None:
         self.recent = Recent()
+        self.unclaimed = leave_to_recovery  # takes a lease, and when it was asked for, whose asker has gone away
         self.available = True
         self.commits = 0
         self.log_reads = 0
@@ -110,7 +123,7 @@ class Journal:
         future: asyncio.Future[Outcome] = loop.create_future()
         if self._thread is None:
             self._start()
-        self._requests.put(Request(act, loop, future))
+        self._requests.put(Request(act, loop, future, self.unclaimed))
         timer = loop.call_later(ANSWER_WITHIN, give_up, future)
         try:
             return await future
@@ -214,6 +227,8 @@ class Journal:
                 loop.call_soon_threadsafe(answer_all, answers)
             except RuntimeError:  # its loop has closed: nobody is left to tell
                 logger.info("journal.caller_gone count=%s", len(answers))
+                for request, result in answers:
+                    request.hand_on(result)
 
     def _commit(self, acts: list[Act], patient: bool = False) -> list[Outcome | Exception | None]:
         """Each act's outcome or error; None for one that must wait for another instance's lock."""

@@ -197,6 +197,17 @@ async def test_a_caller_that_goes_away_does_not_undo_its_act(journal: Journal) -
     assert [text for _, _, text in await log_of(journal, chat)] == ["hello", "next"]
 
 
+async def test_a_turn_whose_asker_went_away_is_handed_on(journal: Journal) -> None:
+    chat = await new_chat(journal)
+    handed_on: list[Lease] = []
+    journal.unclaimed = lambda lease, asked_at: handed_on.append(lease)
+    asker = asyncio.ensure_future(journal.do(said("hello", chat)))
+    await asyncio.sleep(0)
+    asker.cancel()
+    await journal.do(said("next", chat))
+    assert [(lease.holder, lease.asked_upto) for lease in handed_on] == [("A", 1)]
+
+
 async def test_closing_commits_what_was_asked(journal: Journal, make_journal: Callable[[], Journal]) -> None:
     chat = await new_chat(journal)
     asked = [asyncio.ensure_future(journal.do(said(f"{n}", chat))) for n in range(50)]

@@ -85,7 +85,8 @@ def logistic(value: float) -> float:
     return 1 / (1 + math.exp(-max(min(value, 30.0), -30.0)))
 
 
-def calibrate(outcomes: Sequence[Outcome], target: float = TARGET_ERROR) -> Calibration:
+def calibrate(outcomes: Sequence[Outcome], target: float = TARGET_ERROR, gain: float = 0.0) -> Calibration:
+    """`gain`: how much more often the whole knowledge is right than it was with the question's own text gone."""
     if not outcomes:
         return Calibration()
     features = np.array([outcome.features for outcome in outcomes], np.float64)
@@ -95,8 +96,13 @@ def calibrate(outcomes: Sequence[Outcome], target: float = TARGET_ERROR) -> Cali
     weights = shares(covered)
     fitted = fit_logistic(features, right, weights, PRIOR_RIGHT)
     promised = predict(features, fitted)
+    if gain > 0 and covered.any():
+        fitted[0] += shift(features[covered] @ np.array(fitted[1:]) + fitted[0], float(right[covered].mean()) + gain)
+    lifted = predict(features, fitted)
     answer_at = threshold(promised, right, weights, target)
     given = promised >= answer_at
+    # The same questions are answered; only what they are told of their chances is lifted.
+    answer_at = float(np.min(lifted[given])) if given.any() else answer_at
     return Calibration(
         right=tuple(fitted),
         near=tuple(fit_logistic(features, near, weights, PRIOR_NEAR)),
@@ -107,6 +113,18 @@ def calibrate(outcomes: Sequence[Outcome], target: float = TARGET_ERROR) -> Cali
         ece=expected_error(promised, right, weights),
         table=reliability(promised, right, weights),
     )
+
+
+def shift(values: Matrix, mean: float) -> float:
+    """What to add to these logits so that their mean probability becomes `mean`."""
+    low, high = 0.0, 5.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        if float(np.mean(1 / (1 + np.exp(-(values + middle))))) < min(mean, 0.995):
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 def shares(covered: NDArray[np.bool_]) -> Matrix:

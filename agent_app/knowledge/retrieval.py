@@ -161,7 +161,11 @@ class KnowledgeIndex:
             return self
         vectors, labels, size = self.vectors[taught], self.article_of[taught], len(self.sources)
         head = heads.fit(vectors, labels, size) if heads.worthwhile(len(taught), size) else None
-        calibration = calibrate(list(held_out(self, texts, head is not None)))
+        gain = 0.0
+        if head is not None:
+            some = sample(taught, heads.DIRECT)
+            gain = heads.gain_of_one_more(self.vectors[some], self.article_of[some], size)
+        calibration = calibrate(list(held_out(self, texts, head is not None)), gain=gain)
         return replace(self, head=head, calibration=calibration)
 
     @property

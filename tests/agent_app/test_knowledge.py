@@ -191,6 +191,18 @@ def test_leave_out_is_what_a_head_without_them_would_say() -> None:
         assert head.scores(vectors[without] @ vectors[25]) == pytest.approx(said, abs=0.01)
 
 
+def test_one_more_text_is_worth_less_the_more_there_are() -> None:
+    rng = np.random.default_rng(4)
+    centres = rng.normal(size=(20, 24))
+    gains = []
+    for each in (3, 40):
+        labels = np.repeat(np.arange(20), each).astype(np.int32)
+        vectors = (centres[labels] + 1.6 * rng.normal(size=(len(labels), 24))).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        gains.append(heads.gain_of_one_more(vectors, labels, 20))
+    assert gains[0] > 0.03 > gains[1]
+
+
 def test_calibration_answers_as_much_as_the_target_allows() -> None:
     rng = np.random.default_rng(3)
     outcomes = []

@@ -57,11 +57,14 @@ class Server:
     def manage(self, *command: str) -> None:
         subprocess.run([sys.executable, "manage.py", *command], cwd=ROOT, env=self.environ, check=True)
 
-    async def start(self) -> None:
+    def launch(self) -> None:
         self.manage("migrate", "-v0")
         command = [sys.executable, "-m", "benchmarks.chat_server", str(self.port)]
         self.process = subprocess.Popen(command, cwd=ROOT, env=self.environ)
         os.sched_setaffinity(self.process.pid, {0})
+
+    async def start(self) -> None:
+        self.launch()
         async with httpx.AsyncClient() as http:
             for _ in range(300):
                 try:

@@ -9,9 +9,9 @@ from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "supportdesk.settings")
 
-from supportdesk.asgi import application as desk  # noqa: E402 - settings first
+from channels.generic.websocket import AsyncWebsocketConsumer
 
-from channels.generic.websocket import AsyncWebsocketConsumer  # noqa: E402, I001
+from supportdesk.asgi import application as desk
 
 
 class Echo(AsyncWebsocketConsumer):

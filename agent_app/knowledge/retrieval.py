@@ -29,6 +29,7 @@ CANDIDATES = 10
 MOST_PASSAGES = 150  # of an attachment: two seconds of one core
 # "Where is my order? Track a parcel": the question is a title of its own.
 ASKED_IN_TITLE = re.compile(r"[^?]+\?(?=\s)")
+FEWEST_QUESTIONS = 2  # an article with fewer speaks by its passages, too
 HELD_OUT = 2000  # example questions that calibration asks
 FEWEST_HELD_OUT = 8
 
@@ -170,9 +171,14 @@ class KnowledgeIndex:
 
     @property
     def taught(self) -> NDArray[np.int64]:
-        """The units that the head learns from: no passages, which dilute it; headings only while there are few."""
-        units = np.flatnonzero(self.kinds != Kind.PASSAGE)
-        return units if len(units) <= heads.DIRECT else np.flatnonzero(self.kinds < Kind.HEADING)
+        """The units that the head learns from: no passages, which dilute it, but where an article has little else.
+
+        Headings only while there are few units.
+        """
+        questions = np.bincount(self.article_of[self.kinds == Kind.QUESTION], minlength=len(self.sources))
+        bare = questions[self.article_of] < FEWEST_QUESTIONS
+        units = np.flatnonzero((self.kinds != Kind.PASSAGE) | bare)
+        return units if len(units) <= heads.DIRECT else np.flatnonzero((self.kinds < Kind.HEADING) | bare)
 
     @property
     def languages(self) -> set[str]:

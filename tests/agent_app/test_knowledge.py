@@ -1,6 +1,7 @@
 """Retrieval: the sample shop's questions, written down before its articles, and the index beneath."""
 
 import json
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -159,6 +160,13 @@ def test_a_model_of_other_content_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"not the model")
     with pytest.raises(WrongModel, match="is not the file"):
         OnnxEmbedder("minilm", tmp_path / "model.onnx", WORD_PIECES, MINILM_SHA256)
+
+
+def test_articles_without_questions_hold_their_own(shop: KnowledgeIndex, embed: Embedding) -> None:
+    """As after an import: every other article has a title and a text, and nothing else."""
+    sources = [replace(source, questions=()) if n % 2 else source for n, source in enumerate(shop.sources)]
+    asked = ask(KnowledgeIndex.build(sources, embed), questions("first_ten") + questions("natural"), embed)
+    assert measure(asked)["accuracy"] >= 0.84
 
 
 def test_nothing_known_and_nothing_asked() -> None:

@@ -87,13 +87,12 @@ class Stage:
         port = free_port()
         store, front = Proxy(self.valkey.port), Proxy(port)
         database = Proxy(self.postgres.port) if self.postgres else None
-        instance = Instance(name, Desk(self.folder, PORT=str(port)), front, store, database)
-        for wire in instance.wires:
-            await wire.start()
+        for wire in (store, front, database):
+            if wire is not None:
+                await wire.start()
         url = f"postgres://supportdesk@127.0.0.1:{database.port}/supportdesk" if database else self.database_url
-        settings = SETTINGS | {"REDIS_URL": f"redis://127.0.0.1:{store.port}/0", "DATABASE_URL": url}
-        instance.desk.environ = instance.desk.environ | settings
-        return instance
+        reached = {"PORT": str(port), "REDIS_URL": f"redis://127.0.0.1:{store.port}/0", "DATABASE_URL": url}
+        return Instance(name, Desk(self.folder, **SETTINGS, **reached), front, store, database)
 
     async def stop(self) -> None:
         for instance in self.instances:

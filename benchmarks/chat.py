@@ -182,7 +182,8 @@ async def taken_over(server: Server) -> None:
     server.manage("shell", "--no-imports", "-v0", "-c", code)
 
 
-async def compare(server: Server, sockets: int, rounds: int, seconds: float) -> None:
+async def compare(server: Server, sockets: int, rounds: int, seconds: float) -> float:
+    """Prints the table; gives the durable acks a second."""
     acks = await chats(server, sockets, b'"type":"ack"')
     await taken_over(server)
     rows: dict[str, list[Step]] = {
@@ -204,6 +205,151 @@ async def compare(server: Server, sockets: int, rounds: int, seconds: float) -> 
         )
     ratio = results["full turn"].cost / results["bare ASGI echo"].cost
     print(f"full turn's CPU against the bare ASGI echo's: {ratio:.1f} ×")
+    return results["durable ack"].rate
+
+
+# ---- single figures ----
+
+
+async def first_delta(server: Server, count: int) -> list[float]:
+    """Seconds from `send` to the first piece of the answer, one at a time on an idle server."""
+    (opened,) = await open_chats(server, 1)
+    socket = await LightSocket.connect(server.port, "/ws/chat/")
+    await socket.hello(opened["token"])
+    times = []
+    for _ in range(count):
+        began = time.perf_counter()
+        socket.send(orjson.dumps({"type": "send", "client_id": f"{next(numbers)}", "text": TEXT}))
+        await socket.until(b'"type":"delta"')
+        times.append(time.perf_counter() - began)
+        await socket.until(b'"status":"ended"')
+    socket.close()
+    return times
+
+
+async def ack_times(server: Server, per_second: float, seconds: float) -> list[float]:
+    """Seconds from `send` to `ack` at a steady load over 50 sockets, which nothing answers."""
+    sockets = []
+    for opened in await open_chats(server, 50):
+        sockets.append(await LightSocket.connect(server.port, "/ws/chat/"))
+        await sockets[-1].hello(opened["token"])
+    await taken_over(server)
+    times: list[float] = []
+
+    async def drive(socket: LightSocket, offset: float) -> None:
+        began = time.perf_counter() + offset
+        while (due := began) < end:
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            sent = time.perf_counter()
+            socket.send(orjson.dumps({"type": "send", "client_id": f"{next(numbers)}", "text": TEXT}))
+            await socket.until(b'"type":"ack"')
+            times.append(time.perf_counter() - sent)
+            began += 50 / per_second
+
+    end = time.perf_counter() + seconds
+    await asyncio.gather(*(drive(socket, number / per_second) for number, socket in enumerate(sockets)))
+    for socket in sockets:
+        socket.close()
+    return times
+
+
+def disk_times(folder: Path, count: int) -> list[float]:
+    """Seconds of a bare write of 4 KB and its fsync: what no durable acknowledgement can be faster than."""
+    times = []
+    with (folder / "fsync").open("wb", buffering=0) as file:
+        for _ in range(count):
+            began = time.perf_counter()
+            file.write(b"x" * 4096)
+            os.fsync(file.fileno())
+            times.append(time.perf_counter() - began)
+    return times
+
+
+async def resume(server: Server, messages: int, count: int) -> list[float]:
+    """Seconds from hello to the last of that many missed messages."""
+    (opened,) = await open_chats(server, 1)
+    writer = await LightSocket.connect(server.port, "/ws/chat/")
+    await writer.hello(opened["token"])
+    for _ in range(messages // 2):
+        writer.send(orjson.dumps({"type": "send", "client_id": f"{next(numbers)}", "text": TEXT}))
+        await writer.until(b'"status":"ended"')
+    times = []
+    for _ in range(count):
+        socket = await LightSocket.connect(server.port, "/ws/chat/")
+        began = time.perf_counter()
+        await socket.hello(opened["token"])
+        await socket.until(b'"seq":%d,' % messages)
+        times.append(time.perf_counter() - began)
+        socket.close()
+    writer.close()
+    return times
+
+
+async def fan_out(server: Server, sockets: int, count: int) -> list[float]:
+    """Seconds from `send` until every one of the chat's sockets has the message."""
+    (opened,) = await open_chats(server, 1)
+    group = [await LightSocket.connect(server.port, "/ws/chat/") for _ in range(sockets)]
+    for socket in group:
+        await socket.hello(opened["token"])
+    times = []
+    for _ in range(count):
+        began = time.perf_counter()
+        group[0].send(orjson.dumps({"type": "send", "client_id": f"{next(numbers)}", "text": TEXT}))
+        await asyncio.gather(*(socket.until(b'"role":"customer"') for socket in group))
+        times.append(time.perf_counter() - began)
+        await asyncio.gather(*(socket.until(b'"status":"ended"') for socket in group))
+    for socket in group:
+        socket.close()
+    return times
+
+
+async def streamed(server: Server, count: int) -> list[float]:
+    """Seconds of a whole turn as server-sent events, one at a time."""
+    (opened,) = await open_chats(server, 1)
+    times = []
+    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {opened['token']}"}, timeout=30) as http:
+        url = f"{server.url}/api/v1/chat/sessions/{opened['session_id']}/messages/"
+        for _ in range(count):
+            began = time.perf_counter()
+            response = await http.post(url, json={"text": TEXT}, headers={"Accept": "text/event-stream"})
+            assert b"event: done" in response.content
+            times.append(time.perf_counter() - began)
+    return times
+
+
+async def memory_of_sockets(server: Server, count: int) -> tuple[float, float]:
+    """KB of an idle chat socket, and of a bare echo's."""
+    before = server.memory()
+    echoing = [await LightSocket.connect(server.port, "/echo/channels/") for _ in range(count)]
+    between = server.memory()
+    chatting = []
+    for opened in await open_chats(server, count):
+        socket = await LightSocket.connect(server.port, "/ws/chat/")
+        await socket.hello(opened["token"])
+        chatting.append(socket)
+    after = server.memory()
+    for socket in [*echoing, *chatting]:
+        socket.close()
+    return (after - between) / count / 1024, (between - before) / count / 1024
+
+
+def row(name: str, times: list[float]) -> None:
+    ordered = sorted(times)
+    p50, p95, p99 = (ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000 for share in (0.5, 0.95, 0.99))
+    print(f"{name:44} {p50:8.1f} {p95:8.1f} {p99:8.1f}")
+
+
+async def single_figures(server: Server, folder: Path, rate: float) -> None:
+    print(f"\n{'milliseconds':44} {'p50':>8} {'p95':>8} {'p99':>8}")
+    row("first delta after send, idle", await first_delta(server, 200))
+    disk = disk_times(folder, 200)
+    row(f"ack at a tenth of the load ({rate / 10:.0f}/s)", await ack_times(server, rate / 10, 10))
+    row("a bare write and fsync of 4 KB", disk + disk_times(folder, 200))
+    row("a turn over SSE", await streamed(server, 50))
+    row("resume of 200 messages", await resume(server, 200, 30))
+    row("a message to 50 sockets of its chat", await fan_out(server, 50, 50))
+    chat, echo = await memory_of_sockets(server, 500)
+    print(f"memory of an idle socket: chat {chat:.0f} KB, bare Channels echo {echo:.0f} KB")
 
 
 async def main() -> None:
@@ -219,8 +365,11 @@ async def main() -> None:
         server = Server(Path(folder), valkey.url)
         try:
             await server.start()
-            for sockets in map(int, chosen.sockets.split(",")):
+            rates = [
                 await compare(server, sockets, chosen.rounds, chosen.seconds)
+                for sockets in map(int, chosen.sockets.split(","))
+            ]
+            await single_figures(server, Path(folder), max(rates))
         finally:
             server.stop()
             valkey.stop()

@@ -7,27 +7,48 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('agent_app', '0003_api_tokens'),
+        ("agent_app", "0003_api_tokens"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Feedback',
+            name="Feedback",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('seq', models.PositiveIntegerField(blank=True, null=True)),
-                ('rating', models.PositiveSmallIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(5)])),
-                ('helpful', models.BooleanField(blank=True, null=True)),
-                ('comment', models.TextField(blank=True)),
-                ('said_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('conversation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='feedback', to='agent_app.conversation')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("seq", models.PositiveIntegerField(blank=True, null=True)),
+                (
+                    "rating",
+                    models.PositiveSmallIntegerField(
+                        blank=True,
+                        null=True,
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(5),
+                        ],
+                    ),
+                ),
+                ("helpful", models.BooleanField(blank=True, null=True)),
+                ("comment", models.TextField(blank=True)),
+                ("said_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "conversation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="feedback",
+                        to="agent_app.conversation",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'feedback',
-                'ordering': ['-said_at', '-id'],
-                'constraints': [models.UniqueConstraint(fields=('conversation', 'seq'), name='feedback_once_a_message'), models.UniqueConstraint(condition=models.Q(('seq__isnull', True)), fields=('conversation',), name='feedback_once_a_chat')],
+                "verbose_name_plural": "feedback",
+                "ordering": ["-said_at", "-id"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("conversation", "seq"), name="feedback_once_a_message"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("seq__isnull", True)), fields=("conversation",), name="feedback_once_a_chat"
+                    ),
+                ],
             },
         ),
     ]

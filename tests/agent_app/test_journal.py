@@ -296,6 +296,27 @@ async def test_a_file_locked_by_another_process_is_unavailable_until_it_lets_go(
     assert await log_of(journal, chat) == [(1, "customer", "hello")]
 
 
+@sqlite_only
+async def test_a_full_disk_is_unavailable_and_loses_nothing_acknowledged(
+    make_journal: Callable[[], Journal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roomy = make_journal()
+    chat = await new_chat(roomy)
+    pages = await roomy.read(lambda: connection.cursor().execute("PRAGMA page_count").fetchone()[0])
+    options = connection.settings_dict["OPTIONS"]
+    with monkeypatch.context() as small:  # SQLite says the same of a file that may not grow as of a full disk
+        small.setitem(options, "init_command", f"{options['init_command']} PRAGMA max_page_count={pages + 4};")
+        full = make_journal()
+        acked = []
+        with pytest.raises(Unavailable):
+            for number in range(50):
+                acked.append(await full.do(said("x" * 4000, chat, f"c{number}")))
+        assert not full.available
+        assert len(await log_of(full, chat)) == len(acked) > 0
+    assert (await roomy.do(said("x" * 4000, chat, f"c{len(acked)}"))).refused is None
+    assert [seq for seq, _, _ in await log_of(roomy, chat)] == list(range(1, len(acked) + 2))
+
+
 @pytest.fixture
 async def proxy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Proxy]:
     """Between the journals of this test and the database server."""

@@ -9,9 +9,8 @@ from typing import Any
 import jwt
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.http import Http404
+from django.http import Http404, JsonResponse
 from rest_framework import exceptions, serializers
-from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from agent_app.models.refusal import Refused
@@ -292,15 +291,14 @@ class ErrorSerializer(serializers.Serializer[Any]):
 # ---- errors ----
 
 
-def error_response(error: Exception, context: dict[str, Any]) -> Response:
+def error_response(error: Exception, context: dict[str, Any]) -> JsonResponse:
     """The error object for whatever a REST door raised; nothing internal leaks, also under DEBUG."""
     refused = as_refusal(error)
     set_rollback()
     if refused.code == "internal":
         logger.error("request.failed", exc_info=error)
-    status = getattr(error, "status_code", refused.status)
-    response = Response(refused.to_wire(), status=status, content_type="application/json")  # to a stream's caller, too
-    response.status_code = refused.status
+    # Not a DRF response: the door may render YAML or an event stream, and an error is JSON everywhere.
+    response = JsonResponse(refused.to_wire(), status=refused.status)
     if refused.retry_after is not None:
         response.headers["Retry-After"] = str(refused.retry_after)
     if refused.code == "unauthorized":

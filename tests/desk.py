@@ -1,6 +1,7 @@
 """A desk of its own for a test: `manage.py serve` as its operator runs it, in another process."""
 
 import atexit
+import fcntl
 import os
 import shutil
 import signal
@@ -76,13 +77,25 @@ def database_of_its_own(folder: Path) -> str:
 
 @cache
 def prepared_database() -> str:
-    """Migrated, loaded and indexed once a process: building the index takes seconds, copying it none."""
-    if os.environ.get("DATABASE_URL", "").startswith("postgres"):
-        address = create_database()
-    else:
-        folder = tempfile.mkdtemp(prefix="desk-")
-        atexit.register(shutil.rmtree, folder)
-        address = f"sqlite:///{folder}/template.sqlite3"
+    """Migrated, loaded and indexed once a run: building the index takes seconds, copying it none.
+
+    The processes of one run (pytest-xdist's workers) share it: the first that comes makes it, the others wait.
+    """
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    folder = Path(tempfile.gettempdir()) / f"desk-{run}" if run else Path(tempfile.mkdtemp(prefix="desk-"))
+    folder.mkdir(exist_ok=True)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = folder / "address"
+        if not made.exists():
+            made.write_text(make_database(folder))
+        return made.read_text()
+
+
+def make_database(folder: Path) -> str:
+    on_postgres = os.environ.get("DATABASE_URL", "").startswith("postgres")
+    address = create_database() if on_postgres else f"sqlite:///{folder}/template.sqlite3"
     for command in ("migrate", "load_knowledge"):
         arguments = [sys.executable, "manage.py", command, "-v", "0"]
         environ = os.environ | {"DATABASE_URL": address}

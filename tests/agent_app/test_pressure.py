@@ -87,6 +87,7 @@ async def test_a_turn_is_two_commits_one_round_trip_to_the_store_and_no_reading_
     assert after["turns.finished"] - before["turns.finished"] == TURNS
 
 
+@pytest.mark.slow
 async def test_a_slow_reader_is_cut_off_or_waits_for_the_log_and_loses_nothing(own_desk: Desk) -> None:
     """It takes no frame while ten megabytes come. What is queued for it is bounded: past a megabyte it is cut off with
     4001 (or, when not even that can be sent, without a code); a reader that reads from the log costs no memory.

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 pack: Callable[[tuple[str, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
 MAX_WAITING = 10_000  # commands on one socket; who comes after that waits for room
+WAVE = 16  # commands that go out at once: the server works on them while we pack the next and read the ones before
 TICKS = 8  # in which the watchdog divides the command timeout
 
 # What the server says before the code means: for all commands; for all that write; for the one that came to the
@@ -74,6 +75,8 @@ class Line(asyncio.Protocol):
             self.loop.call_soon(self._flush)
         self._out.append(packed)
         self._waiting.append(reply)
+        if len(self._out) >= WAVE:
+            self._flush()
         return reply
 
     async def send_all(self, commands: Iterable[tuple[str, ...]]) -> list[Any]:

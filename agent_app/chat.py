@@ -158,9 +158,10 @@ async def send_message(conversation: Conversation, text: str, client_id: str | N
         message_rate().take(conversation.session_id)
     if done.entries:
         # In the next step of the loop, so that the sender's ack goes out before its own message comes back.
-        asyncio.get_running_loop().call_soon(ring_outcome, done)
+        started = (turn_started(done.lease),) if done.lease is not None else ()
+        asyncio.get_running_loop().call_soon(ring_outcome, done, started)
     if done.lease is not None:
-        engine.turns.begin(done.lease, asked_at)
+        engine.turns.begin(done.lease, asked_at, announced=bool(done.entries))
     elif done.entries and done.state == Conversation.State.HUMAN:
         engine.counter.count(conversation.session_id, done.customer_count)
     return done
@@ -277,8 +278,12 @@ async def after_escalation(session_id: str, done: Outcome, actor: str) -> None:
     logger.info("chat.escalated session=%s ticket=%s by=%s", session_id, done.ticket, actor)
 
 
-def ring_outcome(done: Outcome) -> None:
-    doorbell.ring(Ring(done.conversation_id, done.last_seq, done.state, done.entries))
+def ring_outcome(done: Outcome, frames: tuple[dict[str, Any], ...] = ()) -> None:
+    doorbell.ring(Ring(done.conversation_id, done.last_seq, done.state, done.entries, frames))
+
+
+def turn_started(lease: Lease) -> dict[str, Any]:
+    return {"type": "turn", "turn": lease.turn, "status": "started"}
 
 
 # ---- waiting for an answer ----
@@ -449,8 +454,9 @@ class Counter:
 class Turn:
     """One answer in the making on this instance."""
 
-    def __init__(self, lease: Lease, asked_at: float) -> None:
+    def __init__(self, lease: Lease, asked_at: float, announced: bool) -> None:
         self.lease = lease
+        self.announced = announced  # its start was rung together with the message that began it
         self.own_until = asked_at + settings.TURN_LEASE  # by our own clock, from before the request: never too late
         self.said: list[str] = []
         self.interrupted: str | None = None  # "stop" or "lost"
@@ -462,6 +468,7 @@ class Turn:
     def go_on(self, lease: Lease) -> None:
         """The lease was kept for messages that came in meanwhile: another answer begins."""
         self.lease = lease
+        self.announced = False
         self.said = []
         self.interrupted = None
         self._shown = 0
@@ -521,21 +528,21 @@ class TurnRunner:
     def running(self) -> int:
         return len(self._turns)
 
-    def begin(self, lease: Lease, asked_at: float) -> None:
+    def begin(self, lease: Lease, asked_at: float, announced: bool = False) -> None:
         """Starts answering, from any loop or thread. `asked_at`: our monotonic clock before the lease was asked for."""
         loop = engine.loop()
         if running_loop() is loop:
-            self._begin(lease, asked_at)
+            self._begin(lease, asked_at, announced)
         else:
-            call_on(loop, self._begin, lease, asked_at)
+            call_on(loop, self._begin, lease, asked_at, announced)
 
-    def _begin(self, lease: Lease, asked_at: float) -> None:
+    def _begin(self, lease: Lease, asked_at: float, announced: bool = False) -> None:
         before = self._turns.get(lease.conversation_id)
         if before is not None:
             if before.lease.fence >= lease.fence:
                 return
             before.interrupt("lost")  # it slept through its lease
-        turn = Turn(lease, asked_at)
+        turn = Turn(lease, asked_at, announced)
         self._turns[lease.conversation_id] = turn
         # A clean context: the caller's request id, database state and async_to_sync ties are not the turn's.
         turn.task = asyncio.get_running_loop().create_task(self._run(turn), context=contextvars.Context())
@@ -596,7 +603,8 @@ class TurnRunner:
         return True
 
     async def _ask_agent(self, turn: Turn, ticket: str) -> Answer:
-        turn.tell("started")
+        if not turn.announced:
+            turn.tell("started")
         try:
             async with asyncio.timeout(settings.AGENT_TURN_TIMEOUT) as turn.scope:
                 if turn.interrupted:

@@ -33,6 +33,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 GROUP = 200  # acts of one transaction at the most: more would make the first of them wait for the last
+CROWD = 3  # acts in a group from which on the next one is waited for
+GATHER_FOR = 0.002  # seconds; a commit costs as much as fifteen acts, and who is alone never waits
 READERS = 4
 ANSWER_WITHIN = 10.0  # seconds until a caller is told `unavailable`; longer than the database's own time limits
 CLOSING = object()
@@ -108,6 +110,7 @@ class Journal:
         self.commits = 0
         self.log_reads = 0
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._crowded = False  # the last group was of several: the next one is worth waiting for
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._readers: ThreadPoolExecutor | None = None
@@ -207,6 +210,8 @@ class Journal:
     def _gather(self) -> list[Request]:
         """What has been asked by now; waits for the first. Empty when the journal closes."""
         requests = [self._requests.get()]
+        if self._crowded:
+            time.sleep(GATHER_FOR)
         while len(requests) < GROUP and requests[-1] is not CLOSING:
             try:
                 requests.append(self._requests.get_nowait())
@@ -216,6 +221,7 @@ class Journal:
             requests.pop()
             if requests:
                 self._requests.put(CLOSING)
+        self._crowded = len(requests) > CROWD
         return requests
 
     def _deliver(self, answered: Sequence[tuple[Request, Outcome | Exception]]) -> None:

@@ -61,11 +61,12 @@ class Group:
     def _find(self, log: "Dialect") -> dict[Any, Entry]:
         """What was stored before for these acts: by (conversation, role, client_id), and when looking, by id."""
         keys = [(act.conversation_id, *act.sent_as) for act in self.acts if act.sent_as is not None]
-        ids = [act.message_id for act in self.acts if act.message_id is not None and (self.looking or act.in_doubt)]
+        doubtful = [act for act in self.acts if act.message_id is not None and (self.looking or act.in_doubt)]
         found: dict[Any, Entry] = {}
         for message in log.sent_before(keys) if keys else ():
             found[(message.conversation_id, (message.role, message.client_id))] = message.to_entry()
-        for message in Message.objects.filter(public_id__in=ids) if ids else ():
+        ids = {str(act.message_id) for act in doubtful}
+        for message in Message.objects.named({act.conversation_id for act in doubtful}, ids) if ids else ():
             found[message.public_id] = message.to_entry()
         return found
 

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 from agent_app.agent import catalogue
 from agent_app.agent.events import Answer, Escalation, Event, Text, TurnContext
@@ -93,16 +94,46 @@ def failures(context: TurnContext) -> int:
 async def until(deadline: float, events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
     """The events up to `deadline` (time.monotonic()), then TimeoutError.
 
-    The clock runs round each step alone: a timeout that spanned a yield would cancel whoever reads us.
+    The clock may stop a step, never whoever reads us between two: a timeout that spanned a yield would cancel them. One
+    timer serves all steps, since a turn has many and nearly all of them are over at once.
     """
+    clock = Clock()
+    timer = asyncio.get_running_loop().call_later(max(deadline - time.monotonic(), 0), clock.ring)
     try:
         while True:
-            async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
-                try:
-                    event = await anext(events)
-                except StopAsyncIteration:
-                    return
+            try:
+                event = await clock.guard(anext(events))
+            except StopAsyncIteration:
+                return
             yield event
     finally:
+        timer.cancel()
         if isinstance(events, AsyncGenerator):
             await events.aclose()
+
+
+class Clock:
+    """Cancels the step that is being waited for when it rings, and every later one before it begins."""
+
+    def __init__(self) -> None:
+        self.rung = False
+        self._step: asyncio.Task[Any] | None = None
+
+    def ring(self) -> None:
+        self.rung = True
+        if self._step is not None:
+            self._step.cancel()
+
+    async def guard(self, step: Awaitable[Event]) -> Event:
+        self._step = task = asyncio.current_task()
+        try:
+            if self.rung:
+                raise TimeoutError
+            return await step
+        except asyncio.CancelledError:
+            # Ours, or that of somebody who wants the whole turn to end?
+            if self.rung and task is not None and task.uncancel() == 0:
+                raise TimeoutError from None
+            raise
+        finally:
+            self._step = None

@@ -6,6 +6,7 @@ Only the journal writes messages and a conversation's counters (`agent_app.journ
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -216,6 +217,12 @@ class MessageQuerySet(models.QuerySet["Message"]):
     def after(self, seq: int) -> "MessageQuerySet":
         return self.filter(seq__gt=seq).order_by("seq")
 
+    def named(self, conversations: Iterable[int], ids: Iterable[str]) -> "MessageQuerySet":
+        """The messages with these ids, of these conversations, which are read whole: an index over random ids would
+        cost every message a page of its own in the database's log, and this is asked only after a commit in doubt.
+        """
+        return self.filter(conversation__in=conversations, public_id__in=ids)
+
     def entries(self) -> list[Entry]:
         """The rows as plain data, without making model instances."""
         return [Entry(*row) for row in self.values_list(*ENTRY_COLUMNS)]
@@ -230,9 +237,10 @@ class Message(models.Model):
         STAFF = "staff"
         SYSTEM = "system"
 
-    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="messages")
+    # No index of its own: `message_numbered_once` begins with it.
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="messages", db_index=False)
     seq = models.PositiveIntegerField()
-    public_id = models.CharField(max_length=32, unique=True)
+    public_id = models.CharField(max_length=32)  # 128 random bits; see MessageQuerySet.named for why it has no index
     role = models.CharField(max_length=8, choices=Role.choices)
     text = models.TextField()
     created_at = models.DateTimeField()

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 pack: Callable[[tuple[str, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
 MAX_WAITING = 10_000  # commands on one socket; who comes after that waits for room
-WAVE = 16  # commands that go out at once: the server works on them while we pack the next and read the ones before
+WAVE = 16  # commands after which the first write of a turn goes out, so that the server works while we pack; then 32 …
 TICKS = 8  # in which the watchdog divides the command timeout
 
 # What the server says before the code means: for all commands; for all that write; for the one that came to the
@@ -56,6 +56,7 @@ class Line(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader(encoding="utf-8", errors="surrogateescape", notEnoughData=_NOTHING)
         self._out: list[bytes] = []
+        self._wave = WAVE
         self._asked_time = False
         self._waiting: deque[Any] = deque()
         self._answered = 0
@@ -72,11 +73,12 @@ class Line(asyncio.Protocol):
             reply.set_exception(StoreUnavailable(f"{self.breaker.server}: the connection was lost."))
             return reply
         if not self._out:
-            self.loop.call_soon(self._flush)
+            self.loop.call_soon(self._end_turn)
         self._out.append(packed)
         self._waiting.append(reply)
-        if len(self._out) >= WAVE:
+        if len(self._out) >= self._wave:
             self._flush()
+            self._wave *= 2
         return reply
 
     async def send_all(self, commands: Iterable[tuple[str, ...]]) -> list[Any]:
@@ -88,11 +90,15 @@ class Line(asyncio.Protocol):
         if not self._asked_time and self.open:
             # One TIME for all reads of a turn, before the first: expiry is judged by the server's clock alone.
             if not self._out:
-                self.loop.call_soon(self._flush)
+                self.loop.call_soon(self._end_turn)
             self._asked_time = True
             self._out.append(_TIME)
             self._waiting.append(_CLOCK)
         return self.send(packed)
+
+    def _end_turn(self) -> None:
+        self._wave = WAVE
+        self._flush()
 
     def _flush(self) -> None:
         if self.paused or not self.open or self._transport is None:

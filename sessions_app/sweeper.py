@@ -35,7 +35,10 @@ class Sweeper:
         while True:
             # Instances that started together do not sweep together.
             await asyncio.sleep(self.interval * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
-            await self.sweep_once()
+            try:
+                await self.sweep_once()
+            except Exception:  # whatever it is: the next sweep may do better, and without sweeps no end is told
+                logger.exception("sessions.sweep_failed")
 
     async def sweep_once(self) -> int:
         """How many sessions had expired; 0 when the store is away."""

@@ -236,23 +236,29 @@ class RedisSessionStore(SessionStore):
         return len(ended)
 
     async def sessions_of(self, user_id: str) -> list[str]:
-        return await self._ids(f"u:{user_id}", None)
+        return await self._ids(f"u:{user_id}", None, user_id)
 
     async def list_active(self, limit: int | None = None, offset: int = 0) -> list[str]:
         ids = await self._ids("a", None if limit is None else offset + limit)
         return ids[offset:]
 
-    async def _ids(self, index: str, wanted: int | None) -> list[str]:
+    async def _ids(self, index: str, wanted: int | None, user_id: str | None = None) -> list[str]:
         """Of the living sessions in an index, most recently active first: all of them, or `wanted`."""
         ids: list[str] = []
         after: Place | None = None
         while True:
             batch = await self._batch(index, after, wanted)
-            lefts = await asyncio.gather(*(self._left(session_id) for _, session_id in batch))
-            ids += [session_id for (_, session_id), left in zip(batch, lefts, strict=True) if left is not None]
+            stand = await asyncio.gather(*(self._stands(session_id, user_id) for _, session_id in batch))
+            ids += [session_id for (_, session_id), stands in zip(batch, stand, strict=True) if stands]
             if wanted is None or len(batch) < wanted or len(ids) >= wanted:
                 return ids[:wanted]
             after = batch[-1]
+
+    async def _stands(self, session_id: str, user_id: str | None) -> bool:
+        """Whether the session lives, and is the user's: an entry may outlast a hash that was lost."""
+        bucket, _, key = self._place(session_id)
+        (expires, owner), now = await self._scripts.read(bucket, "HMGET", key, "expires", "user_id")
+        return int(expires or 0) > now and user_id in (None, owner)
 
     async def _batch(self, index: str, after: Place | None, wanted: int | None) -> list[Place]:
         """The entries of an index over all buckets, newest first, that come after `after`."""
@@ -283,7 +289,10 @@ class RedisSessionStore(SessionStore):
         rows: list[Row] = []
         while True:
             batch = await self._batch(index, after, limit + 1)
-            found = await self._rows([session_id for _, session_id in batch])
+            found = [
+                row if row is not None and user_id in (None, row[0].user_id) else None
+                for row in await self._rows([session_id for _, session_id in batch])
+            ]
             await self._mend(index, [entry[1] for entry, row in zip(batch, found, strict=True) if row is None])
             for entry, row in zip(batch, found, strict=True):
                 if row is not None and escalated in (None, row[0].escalated):

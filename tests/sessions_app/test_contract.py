@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sessions_app.data import MAX_BYTES, encode, size_of
 from sessions_app.stores import InMemorySessionStore, SessionData, SessionStore
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("alone")]
@@ -613,3 +614,15 @@ async def test_ping_and_close(store: SessionStore) -> None:
     await store.close()
     assert await store.ping() is True
     assert await store.audit() == 0
+
+
+async def test_a_refused_increment_leaves_the_counter(store: SessionStore) -> None:
+    await fresh(store, metadata={"n": 0, "long": ""})
+    room = MAX_BYTES - size_of(encode(SessionData("s", metadata={"n": 0, "long": ""})))
+    assert await store.update("s", {"long": "x" * room}) is True
+    assert await store.increment_counter("s", "n", 10) == 10
+    with pytest.raises(ValueError, match="bytes"):
+        await store.increment_counter("s", "other", 5)
+    data = await store.get("s")
+    assert data is not None
+    assert (data.metadata["n"], "other" in data.metadata) == (10, False)

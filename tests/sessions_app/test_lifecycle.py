@@ -261,3 +261,39 @@ def test_claims_last_longer_than_telling_should() -> None:
 
 def key_of(store: RedisSessionStore, session_id: str) -> str:
     return store._place(session_id)[2]
+
+
+async def test_an_entry_that_a_lost_hash_left_names_nobody_elses_session(
+    redis_store: RedisSessionStore, server: redis.Redis
+) -> None:
+    await redis_store.set("s", SessionData("s", user_id="old", escalated=True))
+    server.delete(key_of(redis_store, "s"))
+    await redis_store.set("s", SessionData("s", user_id="new"))
+    assert await redis_store.sessions_of("old") == []
+    assert await redis_store.page(user_id="old") == ([], None)
+    assert redis_store.mended == 1
+    assert await redis_store.page(user_id="old") == ([], None)
+    assert await redis_store.audit() == 1  # the entry among the escalated
+    assert redis_store.mended == 2
+    assert await redis_store.sessions_of("new") == ["s"]
+
+
+async def test_a_sweep_that_fails_does_not_end_the_sweeper(caplog: pytest.LogCaptureFixture) -> None:
+    swept = asyncio.Event()
+
+    class Failing(InMemorySessionStore):
+        sweeps = 0
+
+        async def cleanup_expired(self) -> int:
+            self.sweeps += 1
+            if self.sweeps == 1:
+                raise RuntimeError("once")
+            swept.set()
+            return 0
+
+    sweeper = Sweeper(Failing(), 0.01)
+    await sweeper.start()
+    async with asyncio.timeout(5):
+        await swept.wait()
+    await sweeper.stop()
+    assert "sessions.sweep_failed" in caplog.text

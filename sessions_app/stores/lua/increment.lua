@@ -2,7 +2,7 @@
 -- ARGV[1] field, ARGV[2] whole number, ARGV[3] most bytes of a session.
 -- Returns the new value as text; nil when the session is absent; {"slow", old text} when the addition is not one of
 -- 64-bit whole numbers, with nothing changed; {"size", bytes} when the session would be too large.
-local own = redis.call('HMGET', key, 'expires', 'user_id', 'escalated', 'version')
+local own = redis.call('HMGET', key, 'expires', 'user_id', 'escalated', ARGV[1])
 if not own[1] or tonumber(own[1]) <= now then return nil end
 
 local value = redis.pcall('HINCRBY', key, ARGV[1], ARGV[2])
@@ -12,7 +12,7 @@ if type(value) == 'table' then
   return {'slow', redis.call('HGET', key, ARGV[1])}
 end
 
-if value == tonumber(ARGV[2]) then -- perhaps a new field
+if not own[4] then -- a new field
   local size = size_of(read_fields())
   if size > tonumber(ARGV[3]) then
     redis.call('HDEL', key, ARGV[1])

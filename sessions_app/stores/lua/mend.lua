@@ -8,9 +8,13 @@ local function mend(session)
   local own = redis.call('HMGET', session_prefix .. session, 'expires', 'user_id', 'escalated', 'last_activity')
   local due = redis.call('ZSCORE', root .. 'x', session)
   if own[1] then
+    -- An entry that a lost hash left behind: its session has another user by now, or is not escalated.
+    local index = ARGV[1]
+    local foreign = string.sub(index, 1, 2) == 'u:' and index ~= 'u:' .. (own[2] or '') or index == 'e' and own[3] ~= '1'
+    local removed = foreign and redis.call('ZREM', root .. index, session) or 0
     local fits = due and tonumber(due) == tonumber(own[1]) and redis.call('ZSCORE', root .. 'a', session)
       and (own[3] ~= '1' or redis.call('ZSCORE', root .. 'e', session))
-    if fits then return 0 end
+    if fits then return removed end
     redis.call('ZADD', root .. 'x', own[1], session)
     place(session, own[2], own[3], own[4], milliseconds(own[1] + tonumber(ARGV[2])))
     return 1

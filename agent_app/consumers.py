@@ -218,9 +218,9 @@ class ChatConsumer(AsyncConsumer):
                 return
             client_id: Any = None
             try:
+                self._count_frame()
                 frame = parse_frame(text)
                 client_id = frame.get("client_id")
-                self._count_frame()
                 await self._handle(frame)
             except Refused as refused:
                 self.follower.put(error_frame(refused, client_id))
@@ -281,7 +281,7 @@ class ChatConsumer(AsyncConsumer):
             await chat.rate_chat(self.conversation, clean_rating(frame.get("rating")), comment)
             self.follower.put({"type": "ack"})
             return
-        if not isinstance(seq, int) or not isinstance(helpful, bool):
+        if not isinstance(seq, int) or isinstance(seq, bool) or not isinstance(helpful, bool):
             raise Refused("invalid", "Send seq and helpful (true or false), or a rating from 1 to 5.", field="helpful")
         await chat.judge_message(self.conversation, seq, helpful)
         self.follower.put({"type": "ack", "seq": seq})
@@ -366,13 +366,11 @@ def origin_is_allowed(scope: dict[str, Any]) -> bool:
         host = parts.hostname or ""
     except ValueError:
         return False
-    if parts.netloc and parts.netloc == dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower():
-        return True  # our own page: the widget's iframe is one on every site
-    if settings.ALLOWED_ORIGINS:
-        return origin in {allowed.lower() for allowed in settings.ALLOWED_ORIGINS}
-    if settings.DEBUG and host in LOCAL_HOSTS:
-        return True
-    return any(host_matches(host, allowed) for allowed in settings.ALLOWED_HOSTS)
+    ours = (settings.DEBUG and host in LOCAL_HOSTS) or any(host_matches(host, name) for name in settings.ALLOWED_HOSTS)
+    if settings.ALLOWED_ORIGINS and origin not in {allowed.lower() for allowed in settings.ALLOWED_ORIGINS}:
+        # Our own page is always welcome: the widget's iframe is one, on every site.
+        return ours and parts.netloc == dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
+    return ours or bool(settings.ALLOWED_ORIGINS)
 
 
 def host_matches(host: str, allowed: str) -> bool:

@@ -18,6 +18,7 @@ from agent_app.models.refusal import Unavailable
 PAGE = 100  # messages of one read
 MOST_QUEUED = 1_000_000  # characters that wait for a slow reader; past that it is cut off
 MOST_PASSING = 100_000  # characters past which passing frames are dropped, so that messages have room
+MOST_HELD = 200  # passing frames that wait for the log to be read
 ENDED = ("closed", "erased")
 TRY_AGAIN = 1.0  # seconds until a failed read is tried again
 
@@ -41,6 +42,8 @@ class Follower:
         self._state_now = state
         self._about: dict[str, Any] = {}
         self._queue: deque[tuple[Frame, int]] = deque()
+        self._held: deque[Frame] = deque(maxlen=MOST_HELD)
+        self._answered: str | None = None  # the turn of the newest answer that was read from the log
         self._queued = 0
         self._wake = asyncio.Event()
         self.too_slow = False
@@ -110,8 +113,19 @@ class Follower:
             self._known = max(self._known, entry.seq)
 
     def _pass(self, frame: Frame) -> None:
-        if self._queued < MOST_PASSING and self._known <= self.cursor:
+        """What passes by goes out behind the messages that it came with, also when those must be read first."""
+        if self._known > self.cursor:
+            self._held.append(frame)
+        elif self._queued < MOST_PASSING:
             self._enqueue(frame, len(frame.get("text", "")) + 100)
+
+    def _release(self) -> None:
+        """The log has been caught up with: what was held may go out, but for text that a message has replaced."""
+        held = list(self._held)
+        self._held.clear()
+        for frame in held:
+            if frame["type"] != "delta" or frame["turn"] != self._answered:
+                self._pass(frame)
 
     def _enqueue(self, frame: Frame, size: int) -> None:
         if self.too_slow:
@@ -141,6 +155,9 @@ class Follower:
                 for entry in await self._missed():
                     yield {"type": "message", **entry.to_wire()}
                 continue
+            if self._held:
+                self._release()
+                continue
             if self._state_now != self.state and self._state_now is not None:
                 self.state = self._state_now
                 if self.state != "erased":
@@ -161,4 +178,5 @@ class Follower:
             await asyncio.sleep(TRY_AGAIN)
             return []
         self.cursor = entries[-1].seq if entries else known
+        self._answered = next((entry.turn for entry in reversed(entries) if entry.turn), self._answered)
         return entries

@@ -3,12 +3,13 @@
 Objects go out as `to_wire()` makes them; the serializers here describe the same shapes, and a test holds the two equal.
 """
 
+import json
 import logging
 from typing import Any
 
 import jwt
 from django.conf import settings
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404, JsonResponse
 from rest_framework import exceptions, serializers
 from rest_framework.views import set_rollback
@@ -125,15 +126,16 @@ class NewSessionSerializer(serializers.Serializer[Any]):
     metadata = serializers.DictField(required=False, default=dict)
 
     def validate_metadata(self, value: dict[str, Any]) -> dict[str, Any]:
-        from agent_app.transaction import as_json
-
         try:
-            size = len(as_json(value))
-        except TypeError:
-            raise serializers.ValidationError("Send metadata as a JSON object.") from None
+            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        except (ValueError, RecursionError):
+            raise serializers.ValidationError("metadata is nested too deep or holds NaN: send plain JSON.") from None
+        if not storable(text):
+            raise serializers.ValidationError("metadata holds half a surrogate pair: send plain Unicode.")
+        size = len(text.encode())
         if size > MOST_METADATA:
             raise Refused("too_large", f"metadata has {size} bytes: send at most {MOST_METADATA}.", field="metadata")
-        if "\\u0000" in as_json(value):
+        if "\\u0000" in text:
             raise serializers.ValidationError("metadata holds a NUL: send plain Unicode.")
         return value
 
@@ -312,9 +314,13 @@ def as_refusal(error: Exception) -> Refused:
             return error
         case exceptions.ValidationError():
             return invalid(error.detail)
-        case exceptions.ParseError():
+        case RequestDataTooBig():
+            return Refused("too_large", "The body is too large: send at most 2 MB.")
+        case exceptions.ParseError() | RecursionError():
             return Refused("bad_json", "The body is not valid JSON: send one JSON object in UTF-8.")
-        case exceptions.NotAuthenticated() | exceptions.AuthenticationFailed():
+        case exceptions.NotAuthenticated():
+            return Refused("unauthorized", "Log in, or send an API token: Authorization: Bearer …")
+        case exceptions.AuthenticationFailed():
             return Refused("unauthorized", str(error.detail))
         case exceptions.PermissionDenied() | PermissionDenied():
             return Refused("forbidden", "You may not do this: log in with an account that may.")
@@ -340,4 +346,9 @@ def invalid(detail: Any, field: str | None = None) -> Refused:
         return invalid(first, field if name == "non_field_errors" else (f"{field}.{name}" if field else str(name)))
     if isinstance(detail, list):
         return invalid(detail[0], field)
+    match getattr(detail, "code", ""):
+        case "required" | "null" | "empty":
+            return Refused("invalid", f"Send {field}: it is needed.", field=field)
+        case "invalid" if field is None:
+            return Refused("invalid", "Send one JSON object.", field=field)
     return Refused("invalid", str(detail), field=field)

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -83,3 +84,13 @@ class Environment:
     def items(self, name: str, default: str = "") -> list[str]:
         """A comma separated list; blanks are dropped."""
         return [item.strip() for item in self.text(name, default).split(",") if item.strip()]
+
+    def addresses(self, name: str, default: str = "") -> list[str]:
+        """A comma separated list of IP addresses."""
+        found = self.items(name, default)
+        for address in found:
+            try:
+                ip_address(address)
+            except ValueError:
+                raise WrongSetting(f"{name}={address!r} is not an address: write IP addresses with commas.") from None
+        return found

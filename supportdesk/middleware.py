@@ -1,10 +1,20 @@
-"""Where the middleware chain runs."""
+"""Where the middleware chain runs, and who is sent to the address with a slash."""
 
 from collections.abc import Callable
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.middleware.common import CommonMiddleware
 from django.utils.decorators import sync_only_middleware
+
+
+class SlashForReaders(CommonMiddleware):
+    """Django's own, but only who reads is sent to the address with a slash: a POST would lose its body on the way, and
+    under DEBUG be answered with a crash. It gets 404.
+    """
+
+    def should_redirect_with_slash(self, request: HttpRequest) -> bool:
+        return request.method in {"GET", "HEAD"} and super().should_redirect_with_slash(request)
 
 
 @sync_only_middleware

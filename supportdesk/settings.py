@@ -58,7 +58,7 @@ for origin in ALLOWED_ORIGINS:
 
 # The proxies that may name the customer's address in X-Forwarded-For (comma separated addresses). Empty: nobody,
 # so that a customer cannot choose the address that limits count by.
-TRUSTED_PROXIES = env.items("TRUSTED_PROXIES")
+TRUSTED_PROXIES = env.addresses("TRUSTED_PROXIES")
 
 # Redirect http to https here. Off by default, also in production: the proxy in front does it.
 SECURE_SSL_REDIRECT = env.flag("SECURE_SSL_REDIRECT", False)
@@ -68,7 +68,7 @@ SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
 
 # Who may read /metrics with DEBUG off: these addresses, or the bearer of this token.
-METRICS_ALLOWED_ADDRESSES = env.items("METRICS_ALLOWED_ADDRESSES", "127.0.0.1,::1")
+METRICS_ALLOWED_ADDRESSES = env.addresses("METRICS_ALLOWED_ADDRESSES", "127.0.0.1,::1")
 METRICS_TOKEN = env.text("METRICS_TOKEN")
 
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
@@ -133,12 +133,23 @@ AGENT_TOOLS = env.items(
 )
 # The file that says when a person should take over. Empty: the one that ships with the project.
 ESCALATION_POLICY = env.text("ESCALATION_POLICY")
+if ESCALATION_POLICY and not Path(ESCALATION_POLICY).is_file():
+    raise WrongSetting(
+        f"ESCALATION_POLICY={ESCALATION_POLICY!r} is not a file: write the path of a policy, or nothing."
+    )
 ESCALATION_TIMEOUT = env.whole("ESCALATION_TIMEOUT", 120, 10, 86400)  # seconds until the customer is told nobody came
 
 # What makes vectors of texts: minilm (English, in the install), none (words alone), https://host/v1/embeddings#MODEL
 # (any server that speaks OpenAI's embeddings, with OPENAI_API_KEY), or the absolute path of a folder
 # with model.onnx and tokenizer.json (any sentence model exported to ONNX).
 KNOWLEDGE_EMBEDDER = env.text("KNOWLEDGE_EMBEDDER", "minilm")
+if KNOWLEDGE_EMBEDDER not in {"minilm", "none"} and not (
+    KNOWLEDGE_EMBEDDER.startswith(("http://", "https://")) or Path(KNOWLEDGE_EMBEDDER).is_dir()
+):
+    raise WrongSetting(
+        f"KNOWLEDGE_EMBEDDER={KNOWLEDGE_EMBEDDER!r} is unknown: write minilm, none, https://host/v1/embeddings#MODEL, "
+        "or the path of a folder that is there."
+    )
 
 # Days that an ended conversation is kept before `manage.py cleanup` deletes it; 0 keeps it for ever.
 CONVERSATION_RETENTION_DAYS = env.whole("CONVERSATION_RETENTION_DAYS", 365, 0)
@@ -172,7 +183,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "supportdesk.middleware.SlashForReaders",  # Django's CommonMiddleware
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -205,6 +216,12 @@ try:
     DATABASES = {"default": dj_database_url.parse(DATABASE_URL)}
 except (ValueError, KeyError):
     raise WrongSetting("DATABASE_URL is not understood: write sqlite:////abs/path or postgres://…/name.") from None
+if not DATABASES["default"]["ENGINE"].endswith(("sqlite3", "postgresql")) or not DATABASES["default"]["NAME"]:
+    # Its value may hold a password, so that only the scheme is repeated.
+    raise WrongSetting(
+        f"DATABASE_URL={urlsplit(DATABASE_URL).scheme}://… cannot be used: write sqlite:////abs/path or "
+        "postgres://user:password@host/name."
+    )
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # WAL lets readers go on while one writes; FULL makes an acknowledged message survive a power cut; IMMEDIATE
     # takes the write lock at BEGIN, so that a transaction never fails half way for want of it.
@@ -220,6 +237,11 @@ else:
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     DATABASES["default"]["OPTIONS"] = {
         "connect_timeout": 3,
+        # A database whose host vanishes must not hold a writer until the kernel gives up, a quarter of an hour later.
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 8000,
         "options": "-c lock_timeout=2000 -c idle_in_transaction_session_timeout=5000",
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -331,6 +353,8 @@ LOGGING = {
         # One line a request is the proxy's work.
         "django.request": {"level": "ERROR"},
         "uvicorn.access": {"level": "WARNING"},
+        # A traceback each second of an outage; the doorbell says once that it is away, and once that it is back.
+        "channels_redis.pubsub": {"level": "CRITICAL"},
         # It writes a line with the address of every socket that opens.
         "uvicorn.error": {"level": "WARNING"},
         # It writes the whole address of every call, and a tool's addresses name customers.

@@ -233,3 +233,45 @@ async def test_allowed_origins_name_the_sites_and_our_own_page_is_always_welcome
                 assert await Socket(connection).close_code() == (4401 if welcome else 4403), origin
     finally:
         desk.stop()
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b'{"text": "' + b"x" * 3_000_000 + b'"}', 413, "too_large"),
+        (b"[" * 100_000, 400, "bad_json"),
+    ],
+)
+async def test_huge_and_deep_bodies_are_refused_and_not_a_crash(
+    desk: Desk, body: bytes, status: int, code: str
+) -> None:
+    chat = await Chat.open(desk.url)
+    response = await chat.http.post("/messages/", content=body, headers={"Content-Type": "application/json"})
+    assert (response.status_code, response.json()["code"]) == (status, code)
+
+
+async def test_a_post_without_the_last_slash_is_not_found(desk: Desk) -> None:
+    async with httpx.AsyncClient() as http:
+        response = await http.post(f"{desk.url}/api/v1/chat/sessions", json={})
+        assert (response.status_code, response.json()["code"]) == (404, "not_found")
+
+
+async def test_metadata_may_be_any_json(desk: Desk) -> None:
+    await Chat.open(desk.url, metadata={"big": 2**70, "list": [], "text": "größe"})
+
+
+async def test_frames_that_cannot_be_read_count_as_frames(desk: Desk) -> None:
+    chat = await Chat.open(desk.url)
+    async with chat.socket() as socket:
+        await socket.next()
+        for _ in range(700):
+            await socket.connection.send("{")
+        assert await socket.close_code() == 4429
+
+
+async def test_a_rebound_page_is_no_page_of_ours(desk: Desk) -> None:
+    headers = {"Host": "evil.example"}
+    async with connect(
+        f"{desk.sockets}/ws/chat/", origin=Origin("http://evil.example"), additional_headers=headers
+    ) as connection:
+        assert await Socket(connection).close_code() == 4403

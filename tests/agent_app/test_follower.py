@@ -85,3 +85,22 @@ async def test_its_own_typing_does_not_come_back() -> None:
     assert follower.take_queued() == []
     follower.hear(Ring(1, frames=(typing,), sender="somebody"))
     assert follower.take_queued() == [typing]
+
+
+async def test_what_passes_by_with_a_message_from_elsewhere_waits_for_the_log() -> None:
+    """A ring of another instance brings no messages: its frames go out once they were read."""
+    follower = following()
+    started = {"type": "turn", "turn": "1-0", "status": "started"}
+    follower.hear(Ring(1, 1, "ai", (), (started,)))
+    assert follower.take_queued() == []
+    follower.cursor = 1  # as the read leaves it
+    follower._release()
+    assert follower.take_queued() == [started]
+
+
+async def test_text_that_a_message_has_replaced_does_not_come_behind_it() -> None:
+    follower = following()
+    follower.hear(Ring(1, 2, "ai", (), ({"type": "delta", "turn": "1-0", "at": 0, "text": "late"},)))
+    follower.cursor, follower._answered = 2, "1-0"
+    follower._release()
+    assert follower.take_queued() == []

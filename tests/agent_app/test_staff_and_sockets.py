@@ -10,6 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.chat_client import Chat
 from tests.conftest import ValkeyServer
 from tests.desk import Desk
 
@@ -76,3 +77,18 @@ async def test_the_socket_on_the_other_instance_closes_within_a_second(
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 4410
         assert time.monotonic() - acted < 1
+
+
+async def test_a_socket_on_the_other_instance_sees_the_whole_turn(two: tuple[Desk, Desk]) -> None:
+    chat = await Chat.open(two[0].url)
+    async with chat.socket() as asking, chat.socket(desk_url=two[1].url) as watching:
+        await asking.until("welcome")
+        await watching.until("welcome")
+        await asking.send("send", client_id="a", text="How do I reset my password?")
+        await watching.until("turn", status="ended")
+    kinds = [(frame["type"], frame.get("status")) for frame in watching.seen]
+    assert ("turn", "started") in kinds
+    assert [frame["seq"] for frame in watching.seen if frame["type"] == "message"] == [1, 2]
+    assert kinds.index(("turn", "started")) < kinds.index(("turn", "ended"))
+    started = kinds.index(("turn", "started"))
+    assert all(place > started for place, kind in enumerate(kinds) if kind[0] == "delta")

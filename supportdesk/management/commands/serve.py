@@ -9,6 +9,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.utils.module_loading import import_string
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class Command(BaseCommand):
         from supportdesk.server import serve
 
         require_production_settings()
+        require_importable()
         if prepare:
             self.prepare()
         else:
@@ -55,6 +57,18 @@ def require_production_settings() -> None:
     # Pages name their assets through the manifest.
     if not (settings.STATIC_ROOT / "staticfiles.json").is_file():
         raise CommandError(f"{settings.STATIC_ROOT} holds no collected static files: run manage.py collectstatic.")
+
+
+def require_importable() -> None:
+    """What the settings name by dotted path: a wrong one would end the start with a traceback."""
+    paths = [("AGENT_TOOLS", path) for path in settings.AGENT_TOOLS]
+    if settings.AGENT_RESPONDER:
+        paths.append(("AGENT_RESPONDER", settings.AGENT_RESPONDER))
+    for name, path in paths:
+        try:
+            import_string(path)
+        except ImportError as error:
+            raise CommandError(f"{name}={path!r} cannot be imported ({error}): write the dotted path.") from None
 
 
 def require_migrations() -> None:

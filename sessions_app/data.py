@@ -24,7 +24,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 # What the store keeps for itself does not count against a session's size.
 UNCOUNTED = frozenset({"version", "expires", "ttl", *MOMENTS})
-INT64 = range(-(2**63), 2**63)
 
 Fields = dict[str, str]
 
@@ -112,7 +111,7 @@ def dumps(value: Any) -> str:
 
 
 def loads(text: str) -> Any:
-    return json.loads(text) if text[0] == " " else orjson.loads(text)
+    return json.loads(text) if text[:1] == " " else orjson.loads(text)
 
 
 def check_json(value: Any, path: str, depth: int = 0) -> None:
@@ -171,7 +170,7 @@ def encode_field(name: str, value: Any) -> str | None:
     if name == "message_count":
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"message_count is a whole number, not {value!r}.")
-        if value not in INT64:
+        if not fits(value):
             raise ValueError("message_count does not fit in 64 bits.")
         return str(value)
     return None if value is None else str(microseconds(value))
@@ -207,7 +206,7 @@ def decode(session_id: str, fields: Fields) -> SessionData:
     metadata = {
         name[2:]: json.loads(text) if text[0] == " " else orjson.loads(text)
         for name, text in fields.items()
-        if name[:2] == "m:"
+        if name[:2] == "m:" and text  # an empty text is none of ours
     }
     created, updated, active = get("created_at"), get("updated_at"), get("last_activity")
     return SessionData(
@@ -269,14 +268,28 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def fits(number: int | float) -> bool:
+    """In 64 bits. (`in range(…)` would walk it for a float.)"""
+    return -(2**63) <= number < 2**63
+
+
+def check_total(total: int | None) -> None:
+    if total is None:
+        return
+    if isinstance(total, bool) or not isinstance(total, int):
+        raise TypeError(f"total is a whole number, not {total!r}.")
+    if not 0 <= total < 2**63:
+        raise ValueError(f"total={total!r}: write a number from 0 to 2**63-1.")
+
+
 def sum_of(name: str, text: str | None, delta: int | float) -> str:
     """The text of `text` + `delta`. ValueError when either the old value or the new one is no number to keep."""
     shown = name.removeprefix("m:")
-    old = 0 if text is None else loads(text)
+    old = loads(text) if text else 0
     if not is_number(old):
         raise ValueError(f"{shown} is {old!r}, not a number.")
     new = old + delta
-    if name == "message_count" and new not in INT64:
+    if name == "message_count" and not fits(new):
         raise ValueError("message_count does not fit in 64 bits.")
     check_json(new, shown)
     return dumps(new)

@@ -186,6 +186,13 @@ def lifetime(ttl: float | None, default: float) -> int:
     return max(1000, int(seconds * 1_000_000))
 
 
+def check_slice(limit: int | None, offset: int = 0, least: int = 0) -> None:
+    if limit is not None and limit < least:
+        raise ValueError(f"limit={limit!r}: write {least} or more.")
+    if offset < 0:
+        raise ValueError(f"offset={offset!r}: write 0 or more.")
+
+
 def counter(field: str, delta: float) -> Changes:
     changes = Changes()
     changes.add(field, delta)

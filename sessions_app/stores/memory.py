@@ -16,6 +16,7 @@ from sessions_app.data import (
     SessionData,
     check_id,
     check_size,
+    check_total,
     decode,
     encode,
     from_microseconds,
@@ -23,7 +24,7 @@ from sessions_app.data import (
     sum_of,
 )
 from sessions_app.signals import Ending
-from sessions_app.stores.base import CLAIM_SECONDS, Page, SessionStore, counter, lifetime
+from sessions_app.stores.base import CLAIM_SECONDS, Page, SessionStore, check_slice, counter, lifetime
 
 CLAIMS = 200  # endings told in one batch
 
@@ -58,6 +59,9 @@ class InMemorySessionStore(SessionStore):
     # ---- one session ----------------------------------------------------------------------------------
 
     async def get(self, session_id: str) -> SessionData | None:
+        return self._get(session_id, self.sliding)
+
+    def _get(self, session_id: str, sliding: bool) -> SessionData | None:
         check_id(session_id)
         now = now_us()
         table = self._table
@@ -65,7 +69,7 @@ class InMemorySessionStore(SessionStore):
             entry = table.find(session_id, now)
             if entry is None:
                 return None
-            if self.sliding:
+            if sliding:
                 table.renew(session_id, entry, now + entry.ttl)
             return decode(session_id, entry.fields)
 
@@ -114,6 +118,7 @@ class InMemorySessionStore(SessionStore):
 
     async def count_message(self, session_id: str, total: int | None = None) -> SessionData | None:
         check_id(session_id)
+        check_total(total)
         now = now_us()
         table = self._table
         with table.lock:
@@ -171,7 +176,7 @@ class InMemorySessionStore(SessionStore):
     # ---- several --------------------------------------------------------------------------------------
 
     async def get_many(self, session_ids: Iterable[str]) -> dict[str, SessionData]:
-        found = {session_id: await self.get(session_id) for session_id in session_ids}
+        found = {session_id: self._get(session_id, False) for session_id in session_ids}
         return {session_id: data for session_id, data in found.items() if data is not None}
 
     async def delete_many(self, session_ids: Iterable[str]) -> int:
@@ -186,6 +191,7 @@ class InMemorySessionStore(SessionStore):
             return list(reversed(self._table.users.get(user_id, {})))
 
     async def list_active(self, limit: int | None = None, offset: int = 0) -> list[str]:
+        check_slice(limit, offset)
         with self._table.lock:
             self._table.expire(now_us())
             end = None if limit is None else offset + limit
@@ -198,6 +204,7 @@ class InMemorySessionStore(SessionStore):
         user_id: str | None = None,
         escalated: bool | None = None,
     ) -> Page:
+        check_slice(limit, least=1)
         after = position(cursor)
         now = now_us()
         with self._table.lock:
@@ -299,6 +306,6 @@ def changed(fields: dict[str, str], changes: Changes) -> dict[str, str]:
 def position(cursor: str | None) -> int | None:
     if cursor is None:
         return None
-    if not cursor.isdecimal():
+    if not (isinstance(cursor, str) and cursor.isdecimal() and len(cursor) < 20):
         raise ValueError("This cursor is not one of this store's.")
     return int(cursor)

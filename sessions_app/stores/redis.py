@@ -19,6 +19,7 @@ from sessions_app.data import (
     Fields,
     SessionData,
     check_id,
+    check_total,
     decode,
     encode,
     from_microseconds,
@@ -27,7 +28,7 @@ from sessions_app.data import (
 )
 from sessions_app.servers import Server
 from sessions_app.signals import Ending
-from sessions_app.stores.base import CLAIM_SECONDS, Page, SessionStore, StoreUnavailable, counter, lifetime
+from sessions_app.stores.base import CLAIM_SECONDS, Page, SessionStore, StoreUnavailable, check_slice, counter, lifetime
 from sessions_app.stores.scripts import Scripts
 
 logger = logging.getLogger(__name__)
@@ -181,6 +182,7 @@ class RedisSessionStore(SessionStore):
                 slow.add(answer[1])
 
     async def count_message(self, session_id: str, total: int | None = None) -> SessionData | None:
+        check_total(total)
         try:
             flat = await self._run("message", session_id, "" if total is None else str(total), self._grace)
         except StoreUnavailable:
@@ -239,6 +241,7 @@ class RedisSessionStore(SessionStore):
         return await self._ids(f"u:{user_id}", None, user_id)
 
     async def list_active(self, limit: int | None = None, offset: int = 0) -> list[str]:
+        check_slice(limit, offset)
         ids = await self._ids("a", None if limit is None else offset + limit)
         return ids[offset:]
 
@@ -284,6 +287,7 @@ class RedisSessionStore(SessionStore):
         user_id: str | None = None,
         escalated: bool | None = None,
     ) -> Page:
+        check_slice(limit, least=1)
         after = read_cursor(cursor)
         index = f"u:{user_id}" if user_id is not None else "e" if escalated else "a"
         rows: list[Row] = []
@@ -458,6 +462,8 @@ def read_cursor(cursor: str | None) -> Place | None:
         return None
     try:
         score, session_id = orjson.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        return float(score), str(session_id)
+        if type(score) is int and 0 <= score < 2**63 and isinstance(session_id, str):
+            return float(score), session_id
     except (ValueError, TypeError):
-        raise ValueError("This cursor is not one of this store's.") from None
+        pass
+    raise ValueError("This cursor is not one of this store's.")

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -626,3 +628,56 @@ async def test_a_refused_increment_leaves_the_counter(store: SessionStore) -> No
     data = await store.get("s")
     assert data is not None
     assert (data.metadata["n"], "other" in data.metadata) == (10, False)
+
+
+@pytest.mark.parametrize("total", [-1, 2**63, 1.5, True, "3"])
+async def test_a_total_is_a_whole_number_of_64_bits(store: SessionStore, total: Any) -> None:
+    await fresh(store, message_count=3)
+    with pytest.raises((TypeError, ValueError), match="total"):
+        await store.count_message("s", total)
+    data = await store.get("s")
+    assert data is not None
+    assert data.message_count == 3
+
+
+async def test_the_largest_total_is_kept_exactly(store: SessionStore) -> None:
+    await fresh(store)
+    data = await store.count_message("s", 2**63 - 1)
+    assert data is not None
+    assert data.message_count == 2**63 - 1
+
+
+async def test_get_many_does_not_slide(make_store: Callable[..., SessionStore]) -> None:
+    store = make_store(default_ttl=300, sliding=True)
+    await store.set("s", SessionData("s"))
+    before = await store.ttl("s")
+    assert list(await store.get_many(["s"])) == ["s"]
+    after = await store.ttl("s")
+    assert before is not None
+    assert after is not None
+    assert after < before
+
+
+async def test_limits_have_a_least(store: SessionStore) -> None:
+    await fresh(store)
+    for limit in (0, -1):
+        with pytest.raises(ValueError, match="limit"):
+            await store.page(limit=limit)
+    with pytest.raises(ValueError, match="limit"):
+        await store.list_active(limit=-1)
+    with pytest.raises(ValueError, match="offset"):
+        await store.list_active(offset=-1)
+    assert await store.list_active(limit=0) == []
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        *(urlsafe_b64encode(text).decode() for text in (b'["nan","x"]', b'["inf","x"]', b'[1,2]', b"[-1,\"x\"]", b"5")),
+        ["nan", "x"], 5, b"5", "", "x" * 30, "9" * 30, "ü",
+    ],
+)  # fmt: skip
+async def test_a_forged_cursor_is_refused(store: SessionStore, cursor: Any) -> None:
+    await fresh(store)
+    with pytest.raises(ValueError, match="cursor"):
+        await store.page(cursor)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessions_app.data import SessionData, check_json, decode, dumps, encode, loads
+from sessions_app.data import SessionData, check_json, decode, dumps, encode, loads, sum_of
 
 pytestmark = pytest.mark.unit
 
@@ -87,3 +87,13 @@ def test_nesting_has_an_end() -> None:
         deep = [deep]
     with pytest.raises(TypeError, match="nested deeper"):
         check_json(deep, "metadata")
+
+
+def test_a_count_that_a_float_meets_is_compared_and_not_searched() -> None:
+    with pytest.raises(ValueError, match="64 bits"):
+        sum_of("message_count", "1", 1e30)
+
+
+def test_an_empty_text_is_as_good_as_absent() -> None:
+    assert decode("s", {"m:x": "", "m:y": "1"}).metadata == {"y": 1}
+    assert sum_of("m:x", "", 2) == "2"

@@ -31,6 +31,7 @@ from sessions_app.signals import Ending
 BUCKETS = 16
 MINUTES_KEPT = 120
 NEVER = 2**63
+MOST_EXPIRED = 100  # sessions that one write ends on its way; the sweeper ends the rest
 
 
 def session_key(key: str, key_prefix: str, version: int | str = 1) -> str:
@@ -96,8 +97,11 @@ class SessionTable:
         return entry
 
     def put(self, session_id: str, fields: Fields, ttl: int, now: int) -> None:
-        self.expire(now)
+        self.expire(now, MOST_EXPIRED)
         entry = self.sessions.get(session_id)
+        if entry is not None and entry.expires <= now:
+            self.end_expired(session_id, now)
+            entry = None
         if entry is None:
             self.make_room()
             self.count(now, 0)
@@ -115,6 +119,9 @@ class SessionTable:
         if expires < entry.noted:
             heapq.heappush(self.expiries, (expires, session_id))
             entry.noted = expires
+            if len(self.expiries) > 2 * len(self.sessions) + 100:  # mostly notes of what is gone
+                self.expiries = [(each.noted, name) for name, each in self.sessions.items()]
+                heapq.heapify(self.expiries)
         entry.expires = expires
 
     def make_room(self) -> None:
@@ -154,18 +161,23 @@ class SessionTable:
         self.count(now, 1)
         return Ending(session_id, reason, actor, f"{next(self.names)}")
 
-    def expire(self, now: int) -> None:
-        """Take out what has expired. Each session comes up here once a TTL, whatever its traffic."""
-        while self.expiries and self.expiries[0][0] <= now:
-            _, session_id = heapq.heappop(self.expiries)
+    def expire(self, now: int, most: int = NEVER) -> None:
+        """Take out what has expired, at most so many. Each session comes up here once a TTL, whatever its traffic."""
+        while most > 0 and self.expiries and self.expiries[0][0] <= now:
+            noted, session_id = heapq.heappop(self.expiries)
             entry = self.sessions.get(session_id)
-            if entry is None:
-                continue
+            if entry is None or entry.noted != noted:
+                continue  # the note of a session that is gone, or a later note stands for it
             if entry.expires > now:
                 entry.noted = entry.expires
                 heapq.heappush(self.expiries, (entry.expires, session_id))
-            elif ending := self.remove(session_id, now, "expired", None):
-                self.expired[ending.claim] = ending
+            else:
+                self.end_expired(session_id, now)
+                most -= 1
+
+    def end_expired(self, session_id: str, now: int) -> None:
+        if ending := self.remove(session_id, now, "expired", None):
+            self.expired[ending.claim] = ending
 
     def count(self, now: int, which: int) -> None:
         minute = now // 60_000_000

@@ -1,6 +1,7 @@
 """Where live sessions are kept: one contract, two stores, and the one that the settings name."""
 
 import logging
+import threading
 from typing import Any
 
 from django.core.cache import caches
@@ -17,14 +18,19 @@ logger = logging.getLogger(__name__)
 REDIS_AVAILABLE = True  # redis and hiredis are requirements; older code asks
 
 _store: SessionStore | None = None
+_making = threading.Lock()
 
 
 def get_store() -> SessionStore:
     """The process's store, over the `sessions` cache alias."""
     global _store
-    if _store is None:
-        _store = make_store()
-    return _store
+    store = _store
+    if store is None:
+        with _making:
+            store = _store
+            if store is None:
+                store = _store = make_store()
+    return store
 
 
 def make_store() -> SessionStore:

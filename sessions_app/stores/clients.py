@@ -45,7 +45,7 @@ class Client:
         try:
             async with asyncio.timeout(self.server.connect_timeout):
                 line = await self._open()
-        except (OSError, TimeoutError, StoreUnavailable) as error:
+        except (OSError, TimeoutError, UnicodeError, StoreUnavailable) as error:  # UnicodeError: of a strange host
             why = f"no connection ({str(error) or 'no answer in time'})"
             self.breaker.failed(why)
             raise StoreUnavailable(f"{self.server}: {why}.") from error
@@ -172,8 +172,8 @@ def client_for(server: Server, sources: Mapping[str, str]) -> AnyClient:
     clients = _clients.setdefault(asyncio.get_running_loop(), {})
     client = clients.get(server)
     if client is None:
-        for loop in [loop for loop in _clients if loop.is_closed()]:  # closed without telling our hook
-            del _clients[loop]
+        for loop in [loop for loop in list(_clients) if loop.is_closed()]:  # closed without telling our hook
+            _clients.pop(loop, None)  # another thread may have been faster
         client = ClusterClient(server, sources) if server.cluster else one_client(server, sources)
         clients[server] = client
     return client

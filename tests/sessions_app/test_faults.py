@@ -17,6 +17,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from sessions_app.servers import Server
 from sessions_app.stores import RedisSessionStore, SessionData, StoreUnavailable
 from tests.conftest import ValkeyServer
 
@@ -330,3 +331,12 @@ async def test_killed_again_and_again_under_load(store: RedisSessionStore, own_v
         stop.set()
     assert wrong == []
     assert await store.count_active() == 50
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70, "\u2024"])
+async def test_a_host_that_is_no_name_counts_as_away(host: str) -> None:
+    store = RedisSessionStore(options={})
+    store._scripts.server = Server(host)
+    assert await store.get("s") is None
+    assert await store.set("s", SessionData("s")) is False
+    assert store.available is False

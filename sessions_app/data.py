@@ -8,6 +8,7 @@ meet, counters are native ones, and a field that a newer version added stays whe
 import json
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -49,7 +50,7 @@ class SessionData:
             "thread_id": self.thread_id,
             "message_count": self.message_count,
             "escalated": self.escalated,
-            "metadata": self.metadata,
+            "metadata": deepcopy(self.metadata),
             "request_id": self.request_id,
             "created_at": iso(self.created_at),
             "updated_at": iso(self.updated_at),
@@ -61,13 +62,21 @@ class SessionData:
         """Unknown keys go to `metadata`; a datetime without offset is taken as UTC."""
         known = {name: value for name, value in given.items() if name in KNOWN}
         unknown = {name: value for name, value in given.items() if name not in KNOWN}
-        known["metadata"] = {**(known.get("metadata") or {}), **unknown}
+        metadata = known.get("metadata")
+        if metadata is not None and not isinstance(metadata, dict):
+            raise TypeError(f"metadata is a dict, not a {type(metadata).__name__}.")
+        known["metadata"] = {**(metadata or {}), **unknown}
         for name in MOMENTS:
             known[name] = moment(known.get(name))
         return cls(**known)
 
     def to_json(self) -> str:
-        return dumps(self.to_dict())
+        """TypeError, naming the path, on what is not JSON."""
+        check_json(self.metadata, "metadata")  # first: what it refuses may be no thing to copy
+        plain = self.to_dict()
+        for name in plain.keys() - {"metadata"}:
+            check_json(plain[name], name)
+        return dumps(plain)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

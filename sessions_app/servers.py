@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio import Redis
@@ -21,6 +21,16 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 Address = tuple[str, int]
+
+FORMS = {
+    "redis": "redis://[user:password@]host:port/db",
+    "rediss": "rediss://[user:password@]host:port/db",
+    "unix": "unix://[user:password@]/path/to.sock?db=0",
+    "redis+sentinel": "redis+sentinel://[user:password@]host:port,host:port/service/db",
+    "rediss+sentinel": "rediss+sentinel://[user:password@]host:port,host:port/service/db",
+    "redis+cluster": "redis+cluster://[user:password@]host:port,host:port",
+    "rediss+cluster": "rediss+cluster://[user:password@]host:port,host:port",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +59,15 @@ class Server:
     def from_url(cls, url: str, options: dict[str, Any] | None = None) -> Self:
         """ImproperlyConfigured when `url` is none. `options` as django-redis has them."""
         options = options or {}
+        scheme, slashes, _ = url.partition("://")
+        form = FORMS.get(scheme.lower()) if slashes else None
+        if form is None:
+            named = f"has the unknown scheme {scheme!r}" if slashes else "has no scheme"
+            raise ImproperlyConfigured(f"REDIS_URL {named}: write {FORMS['redis']}, or one of {', '.join(FORMS)}.")
         try:
-            parts = several(url) if "+" in urlsplit(url).scheme else single(url)
-        except (ValueError, IndexError) as error:
-            raise ImproperlyConfigured(f"REDIS_URL is not understood ({error}): write redis://host:port/db.") from None
+            parts = several(url) if "+" in scheme else single(url)
+        except ValueError as error:
+            raise ImproperlyConfigured(f"REDIS_URL is not understood ({error}): write {form}.") from None
         return cls(
             username=parts.pop("username", None) or options.get("USERNAME") or "",
             password=parts.pop("password", None) or options.get("PASSWORD") or "",
@@ -106,36 +121,66 @@ class Server:
 
 
 def single(url: str) -> dict[str, Any]:
+    parts = split(url)
+    port_of(parts)
     given: dict[str, Any] = dict(parse_url(url))
-    given["db"] = int(given.get("db", 0))
-    if urlsplit(url).scheme == "rediss":
+    if parts.scheme == "unix":
+        if not parts.path:
+            raise ValueError("the path of the socket is missing")
+        given["db"] = database(str(given.get("db", "")))
+    else:
+        given["db"] = database(str(given["db"]) if "db" in dict(parse_qsl(parts.query)) else parts.path.strip("/"))
+    if parts.scheme == "rediss":
         given["tls"] = tls_options(given)
     names = ("host", "port", "path", "db", "username", "password", "tls")
     return {name: given[name] for name in names if given.get(name) is not None}
 
 
 def several(url: str) -> dict[str, Any]:
-    split = urlsplit(url)
-    scheme, kind = split.scheme.split("+")
-    login, _, hosts = split.netloc.rpartition("@")
+    whole = split(url)
+    scheme, kind = whole.scheme.split("+")
+    login, _, hosts = whole.netloc.rpartition("@")
     username, _, password = login.partition(":")
     addresses = tuple(address(host, 26379 if kind == "sentinel" else 6379) for host in hosts.split(","))
     parts: dict[str, Any] = {"username": unquote(username), "password": unquote(password)}
     if scheme == "rediss":
-        parts["tls"] = tls_options(dict(parse_qsl(split.query)))
+        parts["tls"] = tls_options(dict(parse_qsl(whole.query)))
     if kind == "cluster":
         return {**parts, "cluster": addresses, "host": addresses[0][0], "port": addresses[0][1]}
-    service, _, db = split.path.strip("/").partition("/")
+    service, _, db = whole.path.strip("/").partition("/")
     if not service:
-        raise ValueError("the name of the sentinels' service is missing: …/service/db")
-    return {**parts, "sentinels": addresses, "service": service, "db": int(db or 0)}
+        raise ValueError("the name of the sentinels' service is missing")
+    return {**parts, "sentinels": addresses, "service": service, "db": database(db)}
 
 
 def address(text: str, port: int) -> Address:
-    split = urlsplit(f"//{text}")
-    if not split.hostname:
-        raise ValueError(f"{text!r} is no host")
-    return split.hostname, split.port or port
+    parts = split(f"//{text}")
+    if not parts.hostname:
+        raise ValueError("a host is missing")
+    return parts.hostname, port_of(parts) or port
+
+
+def split(url: str) -> SplitResult:
+    # Python's own words may quote the password.
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise ValueError("the host is none") from None
+
+
+def port_of(parts: SplitResult) -> int | None:
+    try:
+        return parts.port
+    except ValueError:
+        raise ValueError(
+            "the port is no number from 0 to 65535; in a password write / ? # @ as %2F %3F %23 %40"
+        ) from None
+
+
+def database(text: str) -> int:
+    if text and not (text.isascii() and text.isdecimal()):
+        raise ValueError(f"the database {text!r} is no whole number of 0 or more")
+    return int(text or 0)
 
 
 def tls_options(given: dict[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -97,3 +97,28 @@ def test_a_count_that_a_float_meets_is_compared_and_not_searched() -> None:
 def test_an_empty_text_is_as_good_as_absent() -> None:
     assert decode("s", {"m:x": "", "m:y": "1"}).metadata == {"y": 1}
     assert sum_of("m:x", "", 2) == "2"
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        (SessionData("s", metadata={"a": [1, {2}]}), r"metadata.a\[1\] is a set"),
+        (SessionData("s", metadata={"a": float("inf")}), "metadata.a is inf"),
+        (SessionData("s", user_id=b"u"), "user_id is a bytes"),  # type: ignore[arg-type]
+    ],
+)
+def test_to_json_names_what_is_not_json(data: SessionData, path: str) -> None:
+    with pytest.raises(TypeError, match=path):
+        data.to_json()
+
+
+def test_to_dict_shares_nothing() -> None:
+    data = SessionData("s", metadata={"list": [1]})
+    data.to_dict()["metadata"]["list"].append(2)
+    assert data.metadata == {"list": [1]}
+
+
+@pytest.mark.parametrize("metadata", ["x", [], [("a", 1)], 0])
+def test_from_dict_wants_a_dict_for_metadata(metadata: object) -> None:
+    with pytest.raises(TypeError, match="metadata is a dict"):
+        SessionData.from_dict({"session_id": "s", "metadata": metadata})

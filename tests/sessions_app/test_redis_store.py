@@ -203,10 +203,29 @@ def test_urls(url: str, expected: Server) -> None:
     assert Server.from_url(url) == expected
 
 
-@pytest.mark.parametrize("url", ["http://x", "redis+sentinel://a:1", "redis://h:port/0", "redis+cluster://"])
-def test_urls_that_are_none(url: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match="REDIS_URL"):
+@pytest.mark.parametrize(
+    ("url", "wrong", "form"),
+    [
+        ("http://x", "scheme 'http'", "redis://"),
+        ("localhost:6379", "no scheme", "redis://"),
+        ("redis+other://x", "scheme", "redis+cluster"),
+        ("redis+sentinel://a:1", "service is missing", "redis+sentinel://"),
+        ("redis+sentinel://a:1/main/abc", "database 'abc'", "/service/db"),
+        ("redis+cluster://", "a host is missing", "redis+cluster://"),
+        ("redis://h:port/0", "the port", "redis://"),
+        ("redis://u:sec/ret@h/0", "the port", "redis://"),
+        ("redis://h:1/abc", "database 'abc'", "host:port/db"),
+        ("rediss://h:1/-1", "database '-1'", "rediss://"),
+        ("redis://h:1?db=-1", "database '-1'", "redis://"),
+        ("unix:///a.sock?db=-1", "database '-1'", "unix://"),
+        ("unix://", "the path of the socket", "unix://"),
+    ],
+)
+def test_urls_that_are_none(url: str, wrong: str, form: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=f"REDIS_URL.*{wrong}") as caught:
         Server.from_url(url)
+    assert form in str(caught.value)
+    assert "sec" not in str(caught.value)
 
 
 def test_from_cache_wants_a_cache_of_ours() -> None:

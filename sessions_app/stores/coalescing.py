@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import hiredis
 
@@ -43,7 +43,12 @@ class Refused(StoreUnavailable):
 
 
 class Line(asyncio.Protocol):
-    """One open socket, and the callers that wait for its replies in the order in which they asked."""
+    """One open socket, and the callers that wait for its replies in the order in which they asked.
+
+    `turns` counts, for the process, the turns of a loop in which something was sent: what a caller calls a round trip.
+    """
+
+    turns: ClassVar[int] = 0
 
     def __init__(self, breaker: Breaker, timeout: float) -> None:
         self.loop = asyncio.get_running_loop()
@@ -97,6 +102,7 @@ class Line(asyncio.Protocol):
         return self.send(packed)
 
     def _end_turn(self) -> None:
+        Line.turns += 1
         self._wave = WAVE
         self._flush()
 

@@ -14,6 +14,7 @@ local function mend(session)
     local removed = foreign and redis.call('ZREM', root .. index, session) or 0
     local fits = due and tonumber(due) == tonumber(own[1]) and redis.call('ZSCORE', root .. 'a', session)
       and (own[3] ~= '1' or redis.call('ZSCORE', root .. 'e', session))
+      and (not own[2] or redis.call('ZSCORE', root .. 'u:' .. own[2], session))
     if fits then return removed end
     redis.call('ZADD', root .. 'x', own[1], session)
     place(session, own[2], own[3], own[4], milliseconds(own[1] + tonumber(ARGV[2])))

@@ -65,6 +65,8 @@ class Staff:
                 await self._act()
                 await asyncio.sleep(self.dice.uniform(0.1, 0.6))
         finally:
+            if self._process.stdin is not None:
+                self._process.stdin.close()  # before Python 3.12 `communicate` leaves it open, and the person stays
             await self._process.communicate()
 
     async def _act(self) -> None:

@@ -45,7 +45,18 @@ class PostgresServer:
 
     def stop(self, how: str = "immediate") -> None:
         """`immediate` is a crash that the next start recovers from; `fast` ends every connection in order."""
-        self._run("pg_ctl", "-D", "data", "-w", "-m", how, "stop")
+        try:
+            self._run("pg_ctl", "-D", "data", "-w", "-m", how, "stop")
+        except subprocess.CalledProcessError:
+            if self.runs():  # a server that had ended by itself is stopped, too
+                raise
+
+    def runs(self) -> bool:
+        try:
+            self._run("pg_ctl", "-D", "data", "status")
+        except subprocess.CalledProcessError:
+            return False
+        return True
 
     def _owner(self) -> str:
         return "postgres" if "\npostgres:" in Path("/etc/passwd").read_text() else "nobody"

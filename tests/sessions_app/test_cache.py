@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -202,14 +202,15 @@ async def test_one_write_ends_few_expired_sessions_and_the_sweeper_the_rest() ->
     assert sorted(await store.list_active()) == ["new", "s249"]
 
 
-def test_threads_make_one_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow() -> SessionStore:
-        time.sleep(0.02)
-        return InMemorySessionStore()
+def test_threads_make_one_store() -> None:
+    together = Barrier(8)
+
+    def get(_: int) -> SessionStore:
+        together.wait()
+        return get_store()
 
     forget_store()
-    monkeypatch.setattr("sessions_app.stores.make_store", slow)
     with ThreadPoolExecutor(8) as pool:
-        stores = list(pool.map(lambda _: get_store(), range(8)))
+        stores = list(pool.map(get, range(8)))
     forget_store()
     assert len(set(map(id, stores))) == 1

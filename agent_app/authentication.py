@@ -39,6 +39,7 @@ class StaffLoginScheme(SessionScheme):
 
 class ApiTokenScheme(OpenApiAuthenticationExtension):
     target_class = ApiTokenLogin
+    match_subclasses = True
     name = "staffToken"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:

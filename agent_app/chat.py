@@ -28,7 +28,7 @@ from agent_app.doorbell import Ring, call_on, doorbell, running_loop
 from agent_app.follower import Follower
 from agent_app.journal import journal
 from agent_app.limits import Rate
-from agent_app.models import AuditEntry, Conversation, Entry, Feedback, Ticket, UnansweredQuestion
+from agent_app.models import Attachment, AuditEntry, Conversation, Entry, Feedback, Ticket, UnansweredQuestion
 from agent_app.models.conversations import hash_token
 from agent_app.models.refusal import Refused, Unavailable
 from agent_app.models.turns import (
@@ -47,6 +47,7 @@ from agent_app.models.turns import (
     StopTurn,
     TakeTurn,
 )
+from agent_app.tools.attachments import Checked
 from agent_app.tools.registry import build_agent
 from sessions_app.stores import SessionData, StoreUnavailable, get_store
 
@@ -72,6 +73,7 @@ GAVE_UP = (
 ENDED = Refused("closed", "This chat has ended. Start a new one to go on.")
 NOT_THE_AGENTS = ("human", "closed")  # states in which no answer of the agent comes
 
+NO_ATTACHMENT = Refused("not_found", "There is no such file in this chat.")
 UNKNOWN = Refused("not_found", "There is no such chat for this token. Start a new one.")
 
 
@@ -134,12 +136,16 @@ async def refresh(conversation: Conversation) -> Conversation:
 # ---- what a customer does ----
 
 
-async def send_message(conversation: Conversation, text: str, client_id: str | None = None) -> Outcome:
+async def send_message(
+    conversation: Conversation, text: str, client_id: str | None = None, attachments: Sequence[str] = ()
+) -> Outcome:
     """Stores a customer's message and sees to its answer. Once this returns, the message is durable and has its number.
 
-    The same `client_id` again gives the message that is there. Raises Refused: `closed`, `conflict`, `rate_limited`,
-    `not_found`, `unavailable` (then it may be sent again, under the same `client_id`).
+    `attachments` are ids that `attach` gave. The same `client_id` again gives the message that is there. Raises
+    Refused: `closed`, `conflict`, `rate_limited`, `not_found`, `unavailable` (then it may be sent again, under the
+    same `client_id`).
     """
+    files = await journal.read(Attachment.objects.send, conversation, attachments) if attachments else []
     asked_at = time.monotonic()
     within_rate = message_rate().left(conversation.session_id) >= 1
     done = await journal.do(
@@ -148,6 +154,7 @@ async def send_message(conversation: Conversation, text: str, client_id: str | N
             text,
             client_id,
             holder=None if engine.turns.draining else doorbell.instance,
+            attachments=files,
             within_rate=within_rate,
         )
     )
@@ -165,6 +172,25 @@ async def send_message(conversation: Conversation, text: str, client_id: str | N
     elif done.entries and done.state == Conversation.State.HUMAN:
         engine.counter.count(conversation.session_id, done.customer_count)
     return done
+
+
+async def attach(conversation: Conversation, upload: Checked) -> dict[str, Any]:
+    """Keeps an upload for a message to come; its attachment object."""
+    if conversation.is_closed:
+        raise ENDED
+    made = await journal.read(Attachment.objects.store, conversation, upload.name, upload.content_type, upload.data)
+    logger.info("attachment.stored session=%s bytes=%d", conversation.session_id, made.size)
+    return made.to_wire(conversation.session_id)
+
+
+async def withdraw_attachment(conversation: Conversation, attachment_id: str) -> None:
+    """Takes back an upload that was not sent."""
+    try:
+        withdrawn = await journal.read(Attachment.objects.withdraw, conversation, attachment_id)
+    except Attachment.DoesNotExist:
+        raise NO_ATTACHMENT from None
+    if not withdrawn:
+        raise Refused("conflict", "This file was sent with a message, and stays with it.")
 
 
 async def choose(conversation: Conversation, choice_id: str) -> str:
@@ -299,10 +325,12 @@ class Exchange:
     state: str
 
 
-async def ask(conversation: Conversation, text: str, client_id: str | None, seconds: float) -> Exchange:
+async def ask(
+    conversation: Conversation, text: str, client_id: str | None, seconds: float, attachments: Sequence[str] = ()
+) -> Exchange:
     """Sends a message and waits for the agent's answer to it, whoever writes it, for `seconds` at the most."""
     async with following(conversation.pk) as follower:
-        sent = await send_message(conversation, text, client_id)
+        sent = await send_message(conversation, text, client_id, attachments)
         assert sent.entry is not None  # noqa: S101 - a message that was not refused is there
         follower.start_from(sent.entry.seq, sent.state, sent.last_seq)
         if sent.state in NOT_THE_AGENTS:
@@ -316,12 +344,14 @@ async def ask(conversation: Conversation, text: str, client_id: str | None, seco
             return Exchange(sent, None, True, follower.state_now)
 
 
-async def ask_and_follow(conversation: Conversation, text: str, client_id: str | None) -> tuple[Outcome, Follower]:
+async def ask_and_follow(
+    conversation: Conversation, text: str, client_id: str | None, attachments: Sequence[str] = ()
+) -> tuple[Outcome, Follower]:
     """Sends a message and gives a follower of what comes after it; the caller leaves it."""
     follower = Follower(conversation.pk)
     follower.join()
     try:
-        sent = await send_message(conversation, text, client_id)
+        sent = await send_message(conversation, text, client_id, attachments)
     except BaseException:
         follower.leave()
         raise
@@ -869,6 +899,10 @@ _rates: dict[str, Rate] = {}
 
 def message_rate() -> Rate:
     return _rates.setdefault("message", Rate(settings.CHAT_RATE_LIMIT))
+
+
+def upload_rate() -> Rate:
+    return _rates.setdefault("upload", Rate(settings.CHAT_RATE_LIMIT))
 
 
 def opening_rate() -> Rate:

@@ -26,10 +26,9 @@ from agent_app.models.turns import Outcome
 from agent_app.serializers import (
     clean_client_id,
     clean_comment,
+    clean_message,
     clean_rating,
     clean_reason,
-    clean_text,
-    no_attachments,
 )
 
 logger = logging.getLogger(__name__)
@@ -246,10 +245,9 @@ class ChatConsumer(AsyncConsumer):
         await handler(self, frame)
 
     async def _send(self, frame: dict[str, Any]) -> None:
-        text = clean_text(frame.get("text"))
+        text, attachments = clean_message(frame.get("text"), frame.get("attachments"))
         client_id = clean_client_id(frame.get("client_id"))
-        no_attachments(frame.get("attachments"))
-        self._acknowledge(await chat.send_message(self.conversation, text, client_id))
+        self._acknowledge(await chat.send_message(self.conversation, text, client_id, attachments))
 
     def _acknowledge(self, sent: Outcome) -> None:
         assert sent.entry is not None  # noqa: S101 - a message that was not refused is there

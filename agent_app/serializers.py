@@ -14,6 +14,7 @@ from django.http import Http404, JsonResponse
 from rest_framework import exceptions, serializers
 from rest_framework.views import set_rollback
 
+from agent_app.models.attachments import MOST_A_MESSAGE
 from agent_app.models.refusal import Refused
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,10 @@ def clean_text(value: Any, field: str = "text", most: int | None = None, blank: 
     if not storable(value):
         raise Refused("invalid", f"{field} holds a NUL or half a surrogate pair: send plain Unicode.", field=field)
     return value
+
+
+def clean_any_text(value: Any) -> str:
+    return clean_text(value, blank=True)
 
 
 def storable(value: str) -> bool:
@@ -71,10 +76,21 @@ def clean_rating(value: Any) -> int:
     return value
 
 
-def no_attachments(value: Any) -> None:
-    """Attachments are named by the ids that their upload gave; none are taken yet."""
-    if value not in (None, []):
-        raise Refused("invalid", "There is no such attachment: send the message without it.", field="attachments")
+def clean_message(text: Any, attachments: Any) -> tuple[str, list[str]]:
+    """A message's text, which may be blank beside an attachment, and the ids of its attachments."""
+    ids = clean_attachments(attachments)
+    return clean_text(text, blank=bool(ids)), ids
+
+
+def clean_attachments(value: Any) -> list[str]:
+    """The ids that uploading gave; whether the chat holds them is the look-up's to say."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(id_, str) and 1 <= len(id_) <= 32 for id_ in value):
+        raise Refused("invalid", "Send attachments as a list of the ids that uploading gave.", field="attachments")
+    if len(value) > MOST_A_MESSAGE or len(set(value)) < len(value):
+        raise Refused("invalid", f"Send at most {MOST_A_MESSAGE} attachments, each once.", field="attachments")
+    return value
 
 
 def proven_user(identity: str, user_id: str | None) -> str:
@@ -141,13 +157,19 @@ class NewSessionSerializer(serializers.Serializer[Any]):
 
 
 class NewMessageSerializer(serializers.Serializer[Any]):
-    text = WireField(clean_text)
+    text = WireField(clean_any_text)
     client_id = WireField(clean_client_id, required=False, allow_null=True, default=None)
-    attachments = serializers.ListField(child=serializers.CharField(), required=False, max_length=5)
+    attachments = serializers.ListField(
+        child=serializers.CharField(max_length=32), required=False, max_length=MOST_A_MESSAGE, default=list
+    )
 
-    def validate_attachments(self, value: list[str]) -> list[str]:
-        no_attachments(value)
-        return value
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        text, ids = clean_message(attrs["text"], attrs["attachments"])
+        return {**attrs, "text": text, "attachments": ids}
+
+
+class UploadSerializer(serializers.Serializer[Any]):
+    file = serializers.FileField()
 
 
 class ChoiceAnswerSerializer(serializers.Serializer[Any]):

@@ -2,13 +2,19 @@
 
 from django.urls import include, path
 
-from agent_app import views
+from agent_app import files, views
 
 chat_urlpatterns = [
     path("sessions/", views.SessionsView.as_view(), name="chat-sessions"),
     path("sessions/<str:session_id>/", views.SessionView.as_view(), name="chat-session"),
     path("sessions/<str:session_id>/messages/", views.MessagesView.as_view(), name="chat-messages"),
     path("sessions/<str:session_id>/events/", views.EventsView.as_view(), name="chat-events"),
+    path("sessions/<str:session_id>/attachments/", files.AttachmentsView.as_view(), name="chat-attachments"),
+    path(
+        "sessions/<str:session_id>/attachments/<str:attachment_id>/",
+        files.AttachmentView.as_view(),
+        name="chat-attachment",
+    ),
     path("sessions/<str:session_id>/choice/", views.ChoiceView.as_view(), name="chat-choice"),
     path("sessions/<str:session_id>/feedback/", views.FeedbackView.as_view(), name="chat-feedback"),
     path(

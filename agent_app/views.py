@@ -73,6 +73,7 @@ class CustomerToken(BaseAuthentication):
 
 class CustomerTokenScheme(OpenApiAuthenticationExtension):
     target_class = CustomerToken
+    match_subclasses = True
     name = "sessionToken"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
@@ -184,9 +185,11 @@ class MessagesView(CustomerView):
         given = validated(NewMessageSerializer, request.data)
         conversation = customers_chat(request, session_id)
         if isinstance(request.accepted_renderer, EventStreamRenderer):
-            sent, follower = async_to_sync(chat.ask_and_follow)(conversation, given["text"], given["client_id"])
+            sent, follower = async_to_sync(chat.ask_and_follow)(
+                conversation, given["text"], given["client_id"], given["attachments"]
+            )
             return event_stream(turn_events(sent, follower))
-        return Response(asked(request, conversation, given["text"], given["client_id"], began))
+        return Response(asked(request, conversation, given["text"], given["client_id"], began, given["attachments"]))
 
 
 class EventsView(CustomerView):
@@ -322,12 +325,17 @@ def waiting_place() -> Iterator[None]:
 
 
 def asked(
-    request: Request, conversation: Conversation, text: str, client_id: str | None, began: float
+    request: Request,
+    conversation: Conversation,
+    text: str,
+    client_id: str | None,
+    began: float,
+    attachments: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Sends the message and waits for its answer, in one of the places for waiting callers."""
     with waiting_place():
         patience = settings.AGENT_TURN_TIMEOUT + GRACE
-        exchange = async_to_sync(chat.ask)(conversation, text, client_id, patience)
+        exchange = async_to_sync(chat.ask)(conversation, text, client_id, patience, attachments)
     return answered(request, exchange, began)
 
 

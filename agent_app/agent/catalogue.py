@@ -16,6 +16,7 @@ FOREIGN = (
 )
 EMPTY = "Your message has no words that I could look for. Please tell me in a sentence what you would like to know."
 READ = "I can look into what you attached. What would you like to know about it?"
+PICTURE = "I cannot look at pictures, so please tell me what it is about. A person can look at them. " + PERSON
 TOO_LONG = "There is more in the help pages that the numbers lead to."
 
 HANDED_OVER = (

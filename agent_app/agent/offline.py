@@ -34,6 +34,7 @@ class Draft:
     unanswered: list[str] = field(default_factory=list)
     choices: tuple[dict[str, Any], ...] = ()
     tools: list[str] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)  # attachments of which it was said that they cannot be read
     read: bool = False  # an attachment has answered the question in hand
 
     def answer(self, longest: int) -> Answer:
@@ -78,7 +79,7 @@ class OfflineResponder:
         chosen = chosen_of(context)
         asked = [chosen.question] if chosen else questions.split(without_greeting(context.question))
         if not asked:
-            draft.parts.append(catalogue.READ if attached(context.asked) else catalogue.EMPTY)
+            draft.parts.append(what_to_do_with(attached(context.asked)))
         search = tools.get("search_knowledge")
         if search is None or not asked:
             if asked:
@@ -93,16 +94,20 @@ class OfflineResponder:
         yield ToolEnded(search.name)
         for question, findings in zip(asked, found, strict=True):
             if findings.band != Band.ANSWER or attached(context.asked):
-                async for event in self._read(context, tools, question, draft):
+                known = findings.band == Band.ANSWER
+                async for event in self._read(context, tools, question, draft, known):
                     yield event
                 if draft.read:
                     continue
             add(draft, question, findings, alone=len(asked) == 1)
 
     async def _read(
-        self, context: TurnContext, tools: Mapping[str, Tool], question: str, draft: Draft
+        self, context: TurnContext, tools: Mapping[str, Tool], question: str, draft: Draft, known: bool
     ) -> AsyncGenerator[Event, None]:
-        """Quotes the attachment that answers; says which cannot be read."""
+        """Quotes the attachment that answers; says, once, which of the new ones cannot be read.
+
+        `known`: the help pages answer the question, too, and shall still do so beside what cannot be read.
+        """
         draft.read = False
         read = tools.get("read_attachment")
         new = {attachment["id"] for attachment in attached(context.asked)}
@@ -115,8 +120,10 @@ class OfflineResponder:
                 hit = await read(context, attachment_id=attachment["id"], query=question)
             except Unreadable as error:
                 if attachment["id"] in new:
-                    draft.parts.append(f"{attachment['name']}: {error}")
-                    draft.read = True
+                    if attachment["id"] not in draft.refused:
+                        draft.parts.append(f"{attachment['name']}: {error}")
+                        draft.refused.add(attachment["id"])
+                    draft.read = draft.read or not known
                 continue
             finally:
                 yield ToolEnded(read.name)
@@ -124,6 +131,14 @@ class OfflineResponder:
                 quoted = draft.quotes.quote(hit.source, hit.passage)
                 draft.parts += [quoted] if quoted else []
                 draft.read = True
+
+
+def what_to_do_with(attachments: Sequence[Mapping[str, Any]]) -> str:
+    """What to say to a message without words."""
+    if not attachments:
+        return catalogue.EMPTY
+    pictures = all(str(attachment.get("content_type", "")).startswith("image/") for attachment in attachments)
+    return catalogue.PICTURE if pictures else catalogue.READ
 
 
 def attached(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:

@@ -25,6 +25,13 @@ MOST_UNPACKED = 60 * 2**20
 MOST_ENTRIES = 2000
 
 KINDS = {"pdf": ".pdf", "docx": ".docx", "html": ".html .htm", "csv": ".csv", "text": ".txt .md .markdown .text .log"}
+# What a person can look at, and we cannot: by its first bytes.
+PICTURES = {
+    "image/png": (b"\x89PNG\r\n\x1a\n", ".png"),
+    "image/jpeg": (b"\xff\xd8\xff", ".jpg .jpeg"),
+    "image/gif": (b"GIF8", ".gif"),
+    "image/webp": (b"RIFF", ".webp"),
+}
 ENDINGS = {ending: kind for kind, endings in KINDS.items() for ending in endings.split()}
 
 TOO_SLOW = "This file takes too long to read. Please send a shorter one, or paste the part that matters."
@@ -35,6 +42,8 @@ MACROS = "This document holds macros, and those are not opened. Please send it w
 PAGES = f"This PDF has more than {MOST_PAGES} pages. Please send the pages that matter."
 NO_TEXT = "There is no text in this file. If it is a scan, please type the part that matters."
 UNKNOWN_KIND = "Files of this kind cannot be read. Please send text, Markdown, CSV, PDF, HTML or DOCX."
+GONE = "This file is not here any more. Please send it again."
+PICTURE = "I cannot look at pictures; a person from our team can."
 WRONG_NAME = "The name of this file says {said}, but it is not one. Please send it under its right name."
 
 
@@ -98,6 +107,8 @@ def result(returncode: int | None, printed: bytes) -> Document:
 
 
 def read(name: str, data: bytes) -> Document:
+    if picture_of(data) is not None:
+        raise Unreadable(PICTURE)
     kind = kind_of(data)
     ending = re.search(r"\.\w+$", name.lower())
     said = ENDINGS.get(ending[0]) if ending else None
@@ -111,6 +122,14 @@ def read(name: str, data: bytes) -> Document:
     if not text:
         raise Unreadable(NO_TEXT)
     return Document(kind, text[:MOST_TEXT], shortened=len(text) > MOST_TEXT)
+
+
+def picture_of(data: bytes) -> str | None:
+    """The content type of a picture; None for everything else."""
+    for content_type, (opening, _) in PICTURES.items():
+        if data.startswith(opening) and (content_type != "image/webp" or data[8:12] == b"WEBP"):
+            return content_type
+    return None
 
 
 def kind_of(data: bytes) -> str | None:

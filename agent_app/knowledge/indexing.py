@@ -10,6 +10,7 @@ import hashlib
 import logging
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
@@ -21,7 +22,7 @@ from django.db import DatabaseError, close_old_connections, connection
 
 from agent_app.knowledge.embedding import Embedder, Vectors, give_back_memory, load_embedder
 from agent_app.knowledge.learning import Changed, changes, grouped, known_questions, with_phrasing
-from agent_app.knowledge.passages import Source
+from agent_app.knowledge.passages import Passage, Source
 from agent_app.knowledge.retrieval import Findings, Hit, KnowledgeIndex, best_within
 from agent_app.models.knowledge import Article, IndexGeneration, KnowledgeState, TextVector
 
@@ -33,6 +34,7 @@ AFTER_TROUBLE = 5.0
 # again with its own.
 AT_ONCE = 300
 SEARCHERS = 2  # threads; a search is 10 ms of one core
+READ_TEXTS = 16  # texts that are not in the index whose vectors are kept, for the next question
 ASKED_AT_ONCE = 500  # digests in one query
 
 Result = TypeVar("Result")
@@ -47,6 +49,7 @@ class Knowledge:
         self._looked_at = 0.0
         self._well = True
         self._watching: threading.Event | None = None
+        self._read: OrderedDict[str, dict[Passage, np.ndarray]] = OrderedDict()
         self._searchers = ThreadPoolExecutor(SEARCHERS, "knowledge-search")
         self._keeper = ThreadPoolExecutor(1, "knowledge-keeper")  # the only thread that touches the database
 
@@ -60,7 +63,14 @@ class Knowledge:
     async def search_within(self, source: Source, query: str) -> Hit:
         """The best passage of a text that is not in the index, such as an attachment."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._searchers, best_within, source, query, self.embedder.embed)
+        return await loop.run_in_executor(self._searchers, self._within, source, query)
+
+    def _within(self, source: Source, query: str) -> Hit:
+        known = self._read.setdefault(source.slug, {})
+        self._read.move_to_end(source.slug)
+        while len(self._read) > READ_TEXTS:
+            self._read.popitem(last=False)
+        return best_within(source, query, self.embedder.embed, known)
 
     def find(self, query: str, limit: int = 3, article: str | None = None) -> Findings:
         """`search` for whoever has a thread to wait in."""

@@ -340,13 +340,26 @@ class KnowledgeIndex:
         )
 
 
-def best_within(source: Source, question: str, embed: Callable[[Sequence[str]], Vectors]) -> Hit:
-    """The passage of one text that is nearest to a question; its score is the cosine."""
-    passages = source.passages[:MOST_PASSAGES]
+def best_within(
+    source: Source, question: str, embed: Callable[[Sequence[str]], Vectors], known: dict[Passage, NDArray[np.float32]]
+) -> Hit:
+    """The passage of one text that is nearest to a question; its score is the cosine.
+
+    `known` keeps the vectors of the text's passages from one question to the next. Of a text with very many passages
+    those with the question's words are looked at.
+    """
+    passages = list(dict.fromkeys(source.passages))
+    asked = set(terms(question, source.language))
     if not passages or not words(question):
         return Hit(source, passages[0] if passages else None, 0.0)
-    vectors = embed([question, *(f"{passage.heading}. {passage.plain}" for passage in passages)])
-    likeness = vectors[1:] @ vectors[0]
+    if len(passages) > MOST_PASSAGES:
+        held = [-len(asked.intersection(terms(f"{each.heading} {each.plain}", source.language))) for each in passages]
+        nearest = np.argsort(held, kind="stable")[:MOST_PASSAGES]
+        passages = [passages[place] for place in sorted(nearest.tolist())]
+    new = [passage for passage in passages if passage not in known]
+    vectors = embed([question, *(f"{passage.heading}. {passage.plain}" for passage in new)])
+    known.update(zip(new, vectors[1:], strict=True))
+    likeness = np.stack([known[passage] for passage in passages]) @ vectors[0]
     best = int(np.argmax(likeness))
     return Hit(source, passages[best], float(likeness[best]))
 

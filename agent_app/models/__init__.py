@@ -1,3 +1,4 @@
+from agent_app.models.attachments import Attachment
 from agent_app.models.audit import AuditEntry
 from agent_app.models.conversations import Conversation, Entry, Message
 from agent_app.models.desk import Ticket
@@ -15,6 +16,7 @@ from agent_app.models.tokens import ApiToken
 __all__ = [
     "ApiToken",
     "Article",
+    "Attachment",
     "AuditEntry",
     "Conversation",
     "Entry",

@@ -309,7 +309,7 @@ class CustomerMessage(Act):
         return outcome(row, entry=entry, entries=(entry,), lease=lease)
 
     def repeated(self, row: Row, found: Entry, now: datetime) -> Outcome:
-        if found.text != self.text:
+        if found.text != self.text or found.attachments != self.attachments:
             return outcome(row, entry=found, refused="conflict")
         # Found by its own id: this very request committed, but the database's word was lost on the way. The lease it
         # took then is still to be used.

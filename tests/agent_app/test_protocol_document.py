@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from agent_app.consumers import HANDLERS
+from agent_app.models import Attachment
 from agent_app.models.conversations import Entry
 from agent_app.models.refusal import STATUS
-from agent_app.serializers import MessageSerializer
+from agent_app.serializers import AttachmentSerializer, MessageSerializer
 from tests.chat_client import Chat
 from tests.desk import Desk
 
@@ -40,6 +41,12 @@ def test_the_message_object_is_the_one_that_goes_out() -> None:
 
     entry = Entry(2, "a", "agent", "b", timezone.now(), "c", 1, "d", [], [], [{}], {"a": 1}, True, "1-0")
     assert set(message) == set(entry.to_wire())
+
+
+@pytest.mark.unit
+def test_the_attachment_object_is_the_one_that_goes_out() -> None:
+    (attachment,) = examples(" attachment")
+    assert list(attachment) == list(AttachmentSerializer().fields) == list(Attachment(name="a", size=1).to_wire("s"))
 
 
 @pytest.mark.integration

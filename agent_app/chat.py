@@ -9,6 +9,7 @@ Whatever dies, the log is the queue: each instance looks for customers who wait 
 """
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import threading
@@ -49,6 +50,7 @@ from agent_app.models.turns import (
 )
 from agent_app.tools.attachments import Checked
 from agent_app.tools.registry import build_agent
+from agent_app.tools.trail import trail
 from sessions_app.stores import SessionData, StoreUnavailable, get_store
 
 logger = logging.getLogger(__name__)
@@ -719,6 +721,7 @@ def as_chat_message(entry: Entry) -> ChatMessage:
             tuple(entry.choices or ()),
             tuple(entry.citations),
             tuple(entry.attachments),
+            entry.confirm,
         )
     seen: ChatMessage = entry.as_seen
     return seen
@@ -733,7 +736,7 @@ async def store_reply(turn: Turn, answer: Answer, ticket: str) -> Outcome:
         answer.text[: settings.AGENT_MAX_REPLY],
         citations=list(answer.citations),
         choices=list(answer.choices) or None,
-        confirm=answer.confirm,
+        confirm={"id": answer.confirm.id, "summary": answer.confirm.summary} if answer.confirm else None,
         details={"tools_used": list(answer.tools_used), "confidence": answer.confidence},
         escalation=NewTicket(ticket, escalation.reason, escalation.category, escalation.priority)
         if escalation
@@ -822,6 +825,8 @@ class Engine:
             self._recovery.cancel()
             await asyncio.gather(self._recovery, return_exceptions=True)
         await doorbell.stop()
+        with contextlib.suppress(Unavailable):
+            await trail.flush()
         self._loop = None
         await asyncio.to_thread(journal.close)
 

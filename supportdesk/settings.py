@@ -131,6 +131,20 @@ AGENT_TOOLS = env.items(
     "agent_app.tools.attachments.read_attachment,"
     "agent_app.tools.escalation.ask_for_person",
 )
+# The company's own systems, by REST: what docs/adding-a-tool.md says they have to answer. One without an address has no
+# tools in registry mode.
+BACKENDS: dict[str, dict[str, str]] = {}
+for backend in ("CRM", "BILLING", "INVENTORY"):
+    address, key = env.text(f"{backend}_URL"), env.text(f"{backend}_KEY")
+    if address and urlsplit(address).scheme not in {"http", "https"}:
+        raise WrongSetting(f"{backend}_URL={address!r} is no address: write https://host/path.")
+    if address:
+        BACKENDS[backend.lower()] = {"url": address.rstrip("/"), "key": key}
+# The made-up shop with its customers and orders, served by the desk itself in place of such systems.
+DEMO_BACKEND = env.choice("DEMO_BACKEND", "auto", ("auto", "on", "off"))
+if DEMO_BACKEND == "on" and BACKENDS:
+    named = ", ".join(f"{name.upper()}_URL" for name in BACKENDS)
+    raise WrongSetting(f"DEMO_BACKEND=on and {named} cannot both be: write off, or no address.")
 # The file that says when a person should take over. Empty: the one that ships with the project.
 ESCALATION_POLICY = env.text("ESCALATION_POLICY")
 if ESCALATION_POLICY and not Path(ESCALATION_POLICY).is_file():

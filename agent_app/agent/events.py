@@ -1,8 +1,18 @@
 """What goes into a turn and what comes out of it: plain data, so that the agent runs without a framework."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A click on a confirmation: which one, and whether it was agreed to."""
+
+    confirmation: str
+    agreed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +25,17 @@ class ChatMessage:
     choices: tuple[dict[str, Any], ...] = ()
     citations: tuple[dict[str, Any], ...] = ()
     attachments: tuple[dict[str, Any], ...] = ()
+    confirm: dict[str, Any] | None = None  # {id, summary} of what the agent asked the customer to confirm
+    decision: Decision | None = None  # of a customer's message
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What code did about a confirmation before this turn's answer: said first, whatever the responder says after."""
+
+    text: str
+    tools_used: tuple[str, ...] = ()
+    confirm: "NeedsConfirmation | None" = None  # offered again, as nobody knows whether it was done
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +53,8 @@ class TurnContext:
     ticket: str  # the number a new ticket would get, or the existing ticket's
     deadline: float  # time.monotonic() by which the answer must be there
     max_reply: int  # characters
+    deed: Deed | None = None
+    writing_as: str | None = None  # while a confirmed write runs: the confirmation's id, its Idempotency-Key
 
     @property
     def asked(self) -> tuple[ChatMessage, ...]:
@@ -75,6 +98,67 @@ class Escalation:
     score: float
 
 
+# ---- what a tool call comes to ----
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """The tool ran. `value` is what its function gave, which may be more than plain data (Findings, Escalation)."""
+
+    tool: str
+    value: Any
+    most: int = 8000  # characters of `text`
+
+    @property
+    def text(self) -> str:
+        """The value as a model reads it: JSON, cut at the tool's cap, and saying so."""
+        text = orjson.dumps(self.value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        if len(text) <= self.most:
+            return text
+        return f"{text[: self.most]}… [cut: the result has {len(text)} characters; ask for something narrower]"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolError:
+    """The tool did not give what was asked. `message` tells a model, or a programmer, what to do about it; the codes:
+
+    unknown_tool, bad_arguments; needs_identity (nobody is verified here: say how to log in); not_found (also what is
+    somebody else's); refused (the back end or the policy says no, and why); unavailable (away, slow or out of
+    service: nothing was done, say so); too_large; failed (a fault of ours, in the log).
+    """
+
+    tool: str
+    code: str
+    message: str
+
+    @property
+    def text(self) -> str:
+        return orjson.dumps({"error": self.code, "message": self.message}).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsConfirmation:
+    """A write that has not run. It runs once the customer agrees to it, with these arguments and no others.
+
+    An answer carries one at the most (`Answer.confirm`): what is in no answer can never be confirmed. The summary is
+    made by the tool's own code, never by a model.
+    """
+
+    id: str
+    tool: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    summary: str = ""
+
+    @property
+    def text(self) -> str:
+        """What a model is told."""
+        said = "Nothing has been done yet. The customer sees a card with this summary and has to confirm it there."
+        return orjson.dumps({"needs_confirmation": self.summary, "message": said}).decode()
+
+
+ToolOutcome = ToolResult | ToolError | NeedsConfirmation
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The last event of every turn, exactly one; the turn's joined `Text`s are its `text`."""
@@ -82,7 +166,7 @@ class Answer:
     text: str
     citations: tuple[dict[str, Any], ...] = ()  # {n, title, url, snippet}
     choices: tuple[dict[str, Any], ...] = ()  # {id, label}
-    confirm: dict[str, Any] | None = None  # {id, summary}
+    confirm: NeedsConfirmation | None = None
     confidence: float | None = None  # the calibrated probability that the answer is right
     tools_used: tuple[str, ...] = ()
     escalation: Escalation | None = None

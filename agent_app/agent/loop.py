@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent_app.agent import catalogue
-from agent_app.agent.events import Answer, Escalation, Event, Text, TurnContext
+from agent_app.agent.events import Answer, Deed, Escalation, Event, Text, TurnContext
 from agent_app.agent.responder import Responder, Tool
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class CustomerSupportAgent:
     async def answer(self, context: TurnContext) -> AsyncGenerator[Event, None]:
         said: list[str] = []
         try:
-            async with aclosing(self._respond(context)) as events:
+            async with aclosing(self._after_deed(context)) as events:
                 async for event in events:
                     if isinstance(event, Text):
                         said.append(event.text)
@@ -49,6 +49,26 @@ class CustomerSupportAgent:
         sorry = Text(f"\n\n{catalogue.TROUBLE}" if said else catalogue.TROUBLE)
         yield sorry
         yield Answer("".join(said) + sorry.text)
+
+    async def _after_deed(self, context: TurnContext) -> AsyncGenerator[Event, None]:
+        """First what was done about a confirmation; then, if more was asked, the answer to that."""
+        deed = context.deed
+        if deed is None:
+            async with aclosing(self._respond(context)) as events:
+                async for event in events:
+                    yield event
+            return
+        yield Text(deed.text)
+        if not context.asked:
+            answer, more = where_things_stand(context, Answer(deed.text, (), (), deed.confirm, None, deed.tools_used))
+            if more:
+                yield Text(more)
+            yield answer
+            return
+        yield Text("\n\n")
+        async with aclosing(self._respond(context)) as events:
+            async for event in events:
+                yield after(deed, event) if isinstance(event, Answer) else event
 
     async def _respond(self, context: TurnContext) -> AsyncGenerator[Event, None]:
         escalation = self.judge(context)
@@ -66,6 +86,16 @@ class CustomerSupportAgent:
                     if more:
                         yield Text(more)
                 yield event
+
+
+def after(deed: Deed, answer: Answer) -> Answer:
+    """An answer that goes on from what was done; a new confirmation goes before one that is offered again."""
+    return replace(
+        answer,
+        text=f"{deed.text}\n\n{answer.text}",
+        tools_used=tuple(dict.fromkeys(deed.tools_used + answer.tools_used)),
+        confirm=answer.confirm or deed.confirm,
+    )
 
 
 def where_things_stand(context: TurnContext, answer: Answer) -> tuple[Answer, str]:

@@ -1,75 +1,195 @@
-"""The tools that the settings name, and the agent made of them."""
+"""The tools that the settings name, each with its policy, and the agent made of them."""
 
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import cached_property
+from importlib import import_module
+from typing import Any, Protocol, TypeVar
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from agent_app.agent.events import TurnContext
+from agent_app import demo
+from agent_app.agent.events import NeedsConfirmation, ToolError, ToolOutcome, ToolResult, TurnContext
 from agent_app.agent.loop import CustomerSupportAgent
 from agent_app.agent.responder import Responder, ResponderOptions
 from agent_app.escalation import judge
+from agent_app.models.conversations import new_id
+from agent_app.tools.arguments import Argument, BadArguments, arguments_of, checked, object_schema
+from agent_app.tools.failures import Away, NeedsIdentity, NotAllowed, ToolFailure
+from agent_app.tools.trail import ToolCall, trail
+
+__all__ = ["NotAllowed", "Policy", "RegisteredTool", "build_agent", "load_tools", "tool"]
 
 logger = logging.getLogger(__name__)
 
+BACKENDS = ("crm", "billing", "inventory")  # each with a module of its tools here
 OFFLINE = "agent_app.agent.offline.OfflineResponder"
+# Seconds that every call leaves of its turn, so that what came of it can still be said.
+LEFT_TO_SAY = 1.5
 
 Function = TypeVar("Function", bound=Callable[..., Awaitable[Any]])
+Summary = str | Callable[..., Awaitable[str]]
 
 
-class NotAllowed(Exception):
-    """The tool's policy forbids this call; the message says why."""
+class Trail(Protocol):
+    def note(self, call: ToolCall) -> None: ...
+
+    async def keep(self, call: ToolCall) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     writes: bool = False
     needs_identity: bool = False
-    timeout: float = 10.0  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class RegisteredTool:
-    """A tool function with its policy. Calling it raises NotAllowed, TimeoutError, or what the function raises."""
-
-    name: str
-    function: Callable[..., Awaitable[Any]]
-    policy: Policy
-
-    @property
-    def description(self) -> str:
-        return inspect.getdoc(self.function) or ""
-
-    async def __call__(self, context: TurnContext, **arguments: Any) -> Any:
-        if self.policy.needs_identity and not context.verified:
-            raise NotAllowed(f"{self.name} needs a verified identity")
-        async with asyncio.timeout(self.policy.timeout):
-            return await self.function(context, **arguments)
+    timeout: float = 10.0  # seconds for one call, retries included
+    confirm: Summary | None = None  # what the customer agrees to before a write runs
+    backend: str | None = None  # whose circuit breaker it is behind
+    most: int = 8000  # characters of a result that a model reads
+    private: frozenset[str] = frozenset()  # arguments of which the audit keeps the names alone
 
 
 def tool(
-    *, writes: bool = False, needs_identity: bool = False, timeout: float = 10.0
+    *,
+    writes: bool = False,
+    needs_identity: bool = False,
+    timeout: float = 10.0,
+    confirm: Summary | None = None,
+    backend: str | None = None,
+    most: int = 8000,
+    private: tuple[str, ...] = (),
 ) -> Callable[[Function], Function]:
-    """Gives a tool function its policy: `async def name(context, argument: type) -> plain data`."""
+    """Gives a tool function its policy: `async def name(context, argument: type) -> plain data`.
+
+    `confirm`, which every write has, makes the sentence that the customer agrees to: a template over the arguments
+    ("Cancel order {order_number}") or an async function of the same signature, which may look first, and raise.
+    """
+    if writes != (confirm is not None):
+        raise TypeError("a tool that writes needs confirm=…, and only such a tool has one")
 
     def mark(function: Function) -> Function:
-        function.policy = Policy(writes, needs_identity, timeout)  # type: ignore[attr-defined]
+        function.policy = Policy(  # type: ignore[attr-defined]
+            writes, needs_identity, timeout, confirm, backend, most, frozenset(private)
+        )
         return function
 
     return mark
 
 
+@dataclass(frozen=True)
+class RegisteredTool:
+    """A tool function with its policy, which holds however it is called. See `agent_app.agent.responder.Tool`."""
+
+    name: str
+    function: Callable[..., Awaitable[Any]]
+    policy: Policy
+    trail: Trail | None = None
+
+    @property
+    def description(self) -> str:
+        return inspect.getdoc(self.function) or ""
+
+    @property
+    def writes(self) -> bool:
+        return self.policy.writes
+
+    @cached_property
+    def arguments(self) -> tuple[Argument, ...]:
+        return arguments_of(self.function)
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        return object_schema(self.arguments)
+
+    async def __call__(self, context: TurnContext, **arguments: Any) -> Any:
+        """Raises NotAllowed, TimeoutError, or what the function raises. A write gives NeedsConfirmation instead of
+        running, unless it was confirmed (`context.writing_as`).
+        """
+        began = time.monotonic()
+        call = ToolCall(context.session_id, self.name, self._audited(arguments), self.policy.writes, context.writing_as)
+        outcome = "cancelled"
+        try:
+            value = await self._run(context, call, arguments)
+            outcome = "offered" if isinstance(value, NeedsConfirmation) else "ok"
+            return value
+        except ToolFailure as failure:
+            outcome = failure.code
+            raise
+        except TimeoutError:
+            outcome = "timeout"
+            raise
+        except Exception:
+            outcome = "failed"
+            raise
+        finally:
+            if self.trail is not None:
+                self.trail.note(call.ended(outcome, time.monotonic() - began))
+
+    async def call(self, context: TurnContext, arguments: Mapping[str, Any] | str | None) -> ToolOutcome:
+        """A call with arguments as a model writes them. Never raises: an error is one that a model can act on."""
+        try:
+            value = await self(context, **checked(self.arguments, arguments))
+        except BadArguments as error:
+            return ToolError(self.name, "bad_arguments", f"{error}.")
+        except ToolFailure as failure:
+            return ToolError(self.name, failure.code, str(failure))
+        except TimeoutError:
+            return ToolError(self.name, "unavailable", "It did not answer in time. Nothing is known about it.")
+        except Exception:
+            # The edge of what others write: their error must not end the turn, and the log has the traceback.
+            logger.exception("tool.failed tool=%s", self.name)
+            return ToolError(self.name, "failed", "The tool broke. Go on without it, and say that it did not work.")
+        return value if isinstance(value, NeedsConfirmation) else ToolResult(self.name, value, self.policy.most)
+
+    async def _run(self, context: TurnContext, call: ToolCall, arguments: dict[str, Any]) -> Any:
+        if self.policy.needs_identity and not (context.verified and context.user_id):
+            raise NeedsIdentity("nobody is verified in this chat: the customer has to log in on the website first")
+        seconds = min(self.policy.timeout, context.deadline - LEFT_TO_SAY - time.monotonic())
+        if seconds <= 0:
+            raise Away("there is no time left in this turn")
+        async with asyncio.timeout(seconds):
+            if self.policy.writes and context.writing_as is None:
+                return NeedsConfirmation(new_id(), self.name, arguments, await self._summary(context, arguments))
+            if self.policy.writes and self.trail is not None:
+                await self.trail.keep(call)  # a write is on record before it is tried
+            return await self.function(context, **arguments)
+
+    async def _summary(self, context: TurnContext, arguments: dict[str, Any]) -> str:
+        confirm = self.policy.confirm
+        if callable(confirm):
+            return await confirm(context, **arguments)
+        every = {argument.name: argument.default for argument in self.arguments} | arguments
+        return (confirm or self.name).format(**every)
+
+    def _audited(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: "…" if name in self.policy.private else value for name, value in arguments.items()}
+
+
 def load_tools() -> dict[str, RegisteredTool]:
+    """The tools that AGENT_TOOLS names and, with them, those of the back ends that are configured.
+
+    Raises TypeError for a tool whose arguments have no schema.
+    """
+    functions = [import_string(path) for path in settings.AGENT_TOOLS]
+    for backend in backends_with_tools():
+        functions += import_module(f"agent_app.tools.{backend}").TOOLS
     tools = {}
-    for path in settings.AGENT_TOOLS:
-        function = import_string(path)
-        tools[function.__name__] = RegisteredTool(function.__name__, function, function.policy)
+    for function in functions:
+        made = RegisteredTool(function.__name__, function, function.policy, trail)
+        _ = made.schema
+        tools[made.name] = made
     return tools
+
+
+def backends_with_tools() -> list[str]:
+    """In registry mode those that have an address; the demo shop's, while it is open, in either mode."""
+    if demo.is_open():
+        return list(BACKENDS)
+    return [name for name in BACKENDS if name in settings.BACKENDS and settings.AGENT_TOOL_REGISTRY_MODE == "registry"]
 
 
 def build_responder() -> Responder:
@@ -83,6 +203,12 @@ def build_responder() -> Responder:
 
 
 def build_agent() -> CustomerSupportAgent:
-    agent = CustomerSupportAgent(build_responder(), load_tools(), judge)
-    logger.info("Agent initialized with %d tools (%s mode)", len(agent.tools), settings.AGENT_TOOL_REGISTRY_MODE)
+    tools = load_tools()
+    mode = settings.AGENT_TOOL_REGISTRY_MODE
+    # The demo shop's tools are no part of legacy mode: it has the four that AGENT_TOOLS names.
+    lent = sum(made.policy.backend is not None for made in tools.values()) if mode == "legacy" else 0
+    agent = CustomerSupportAgent(build_responder(), tools, judge)
+    logger.info("Agent initialized with %d tools (%s mode)", len(tools) - lent, mode)
+    if demo.is_open():
+        logger.info("The demo shop is open: its made-up customers, orders and stock are served by this desk")
     return agent

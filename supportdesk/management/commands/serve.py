@@ -11,6 +11,8 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.module_loading import import_string
 
+from agent_app import demo
+
 logger = logging.getLogger(__name__)
 
 
@@ -23,7 +25,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--prepare",
             action="store_true",
-            help="first migrate, load the sample knowledge and, under DEBUG, make the demo admin: all in this process",
+            help="first migrate, load the sample knowledge and, under DEBUG, make the demo admin and open the demo "
+            "shop: all in this process",
         )
 
     def handle(self, *args: Any, host: str, port: int, prepare: bool, **options: Any) -> None:
@@ -46,6 +49,7 @@ class Command(BaseCommand):
         self.stdout.write(f"Sample knowledge: {' '.join(said.getvalue().splitlines()[-2:])}")
         if settings.DEBUG:
             call_command("demo_admin")
+        demo.open_for_this_process()
 
 
 def require_production_settings() -> None:

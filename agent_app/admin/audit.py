@@ -18,8 +18,11 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     search_fields = ("=actor", "=session_id")
     show_full_result_count = False
     date_hierarchy = "at"
-    fields = ("at", "actor", "action", "session_id", "readable_details")
+    fields = ("at", "actor", "action", "session_id", "readable_details", "number", "digest", "erased_for")
 
     @admin.display(description=_("details"))
     def readable_details(self, entry: AuditEntry) -> SafeString:
-        return format_html("<pre>{}</pre>", json.dumps(entry.details, indent=2, ensure_ascii=False))
+        details = entry.details
+        if details is None:
+            return format_html("{}", _("Erased: what stays is that it was done, by whom and when."))
+        return format_html("<pre>{}</pre>", json.dumps(details, indent=2, ensure_ascii=False))

@@ -1,9 +1,74 @@
-"""Who did what at the desk: append only."""
+"""Who did what at the desk: append only, sealed in a chain, and still able to forget a customer.
 
-from typing import Any
+A row says when, who and what, and holds a salted digest of the rest. The rest, what names a customer, lies beside it
+with its salt and can be erased: what then remains tells nobody anything, and still cannot be changed unseen.
 
-from django.db import models
+`AuditSeal.seal_next` numbers the rows 1, 2, 3 … and seals them in batches, each over the one before. Numbers are given
+by the sealing, not by the row's id: in PostgreSQL a transaction that began earlier may well commit later.
+"""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NoReturn, Self
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import IntegrityError, connection, models, transaction
 from django.utils import timezone
+
+SEALED_AT_ONCE = 1000
+RETENTION = "retention"  # in the place of a receipt's number, where details went with their conversation
+
+
+class AppendOnly(TypeError):
+    """The audit log is written once: nothing in it is changed or deleted."""
+
+    def __init__(self) -> None:
+        super().__init__("The audit log is append only: its entries are neither changed nor deleted.")
+
+
+def sha256(*parts: str) -> str:
+    """Of the parts and of where one ends and the next begins."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def instant(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat()
+
+
+class AuditQuerySet(models.QuerySet["AuditEntry"]):
+    def of_user(self, user_id: str) -> Self:
+        return self.filter(kept__user_id=user_id)
+
+    def of_chats(self, session_ids: Sequence[str]) -> Self:
+        return self.filter(session_id__in=session_ids)
+
+    def erase(self, receipt: str) -> int:
+        """Forgets what these rows tell of a customer; the rows and their digests stay. How many there were."""
+        ids = list(self.filter(erased_for=None).values_list("pk", flat=True))
+        AuditDetails.objects.filter(entry__in=ids).delete()
+        super(AuditQuerySet, AuditEntry.objects.filter(pk__in=ids)).update(session_id="", erased_for=receipt)
+        return len(ids)
+
+    def update(self, **values: Any) -> NoReturn:
+        raise AppendOnly
+
+    def delete(self) -> NoReturn:
+        raise AppendOnly
+
+    def bulk_update(self, *args: Any, **options: Any) -> NoReturn:
+        raise AppendOnly
+
+    def bulk_create(self, *args: Any, **options: Any) -> NoReturn:
+        raise AppendOnly  # a row has its digest and its details from `record` alone
+
+
+class AuditManager(models.Manager.from_queryset(AuditQuerySet)):  # type: ignore[misc]  # made at run time
+    def get_queryset(self) -> AuditQuerySet:
+        found: AuditQuerySet = super().get_queryset().select_related("kept")
+        return found
 
 
 class AuditEntry(models.Model):
@@ -12,19 +77,140 @@ class AuditEntry(models.Model):
     at = models.DateTimeField(default=timezone.now, db_index=True)
     actor = models.CharField(max_length=150, help_text="a username, or 'system'")
     action = models.CharField(max_length=64)
-    session_id = models.CharField(max_length=200, db_index=True)
-    details = models.JSONField(default=dict)
+    session_id = models.CharField(max_length=200, db_index=True, blank=True)
+    digest = models.CharField(max_length=64, editable=False, help_text="SHA-256 of all of it, salted")
+    erased_for = models.CharField(
+        max_length=32, null=True, blank=True, help_text="the receipt of the erasure that took the details"
+    )
+    number = models.PositiveBigIntegerField(null=True, unique=True, help_text="its place in the sealed log")
+    mark = models.CharField(max_length=64, null=True, editable=False, help_text="SHA-256 of the row as it was sealed")
+
+    objects = AuditManager()
 
     class Meta:
         ordering = ["-at", "-id"]
         verbose_name = "audit entry"
         verbose_name_plural = "audit log"
+        indexes = [models.Index(fields=["id"], name="audit_unsealed", condition=models.Q(number__isnull=True))]
 
     def __str__(self) -> str:
         return f"{self.action} by {self.actor}"
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise AppendOnly
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise AppendOnly
+
     @classmethod
     def record(cls, action: str, session_id: str, actor: str | None = None, **details: Any) -> "AuditEntry":
-        return cls.objects.create(
-            action=action, session_id=session_id, actor=(actor or "system")[:150], details=details
+        """Writes one entry. A `user_id` among the details is what an erasure finds it by."""
+        entry = cls(action=action, session_id=session_id, actor=(actor or "system")[:150], at=timezone.now())
+        kept = AuditDetails(
+            entry=entry,
+            salt=secrets.token_hex(16),
+            text=json.dumps(details, sort_keys=True, cls=DjangoJSONEncoder),
+            user_id=details.get("user_id"),
         )
+        entry.digest = entry.digest_with(kept)
+        with transaction.atomic():
+            entry.save(force_insert=True)
+            kept.save(force_insert=True)
+        return entry
+
+    @property
+    def details(self) -> dict[str, Any] | None:
+        """None once they are erased."""
+        kept = self.kept_details
+        return json.loads(kept.text) if kept is not None else None
+
+    @property
+    def kept_details(self) -> "AuditDetails | None":
+        return getattr(self, "kept", None)
+
+    def digest_with(self, kept: "AuditDetails") -> str:
+        return sha256(kept.salt, instant(self.at), self.actor, self.action, self.session_id, kept.text)
+
+    def mark_as(self, number: int) -> str:
+        """What the seal vouches for: all that stays when the details are erased."""
+        return sha256(str(number), str(self.pk), instant(self.at), self.actor, self.action, self.digest)
+
+
+class AuditDetails(models.Model):
+    """What of an entry may name a customer, with the salt of the entry's digest. Erased together."""
+
+    entry = models.OneToOneField(AuditEntry, models.PROTECT, primary_key=True, related_name="kept")
+    salt = models.CharField(max_length=32)
+    text = models.TextField(help_text="JSON, to the letter: the digest is of this text")
+    user_id = models.CharField(max_length=200, null=True, db_index=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.text[:80]
+
+
+class AuditSeal(models.Model):
+    """One batch of the log, sealed over the batch before it."""
+
+    number = models.PositiveBigIntegerField(primary_key=True)
+    first = models.PositiveBigIntegerField(help_text="number of its first row")
+    last = models.PositiveBigIntegerField(help_text="number of its last row")
+    sealed_at = models.DateTimeField()
+    previous = models.CharField(max_length=64, help_text="the hash of the seal before it; empty for the first")
+    hash = models.CharField(max_length=64, help_text="SHA-256 over the seal before it and the marks of its rows")
+
+    class Meta:
+        ordering = ["number"]
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"seal {self.number} of rows {self.first} to {self.last}"
+
+    @classmethod
+    def newest(cls) -> "AuditSeal | None":
+        return cls.objects.order_by("-number").first()
+
+    @classmethod
+    def seal_next(cls, limit: int = SEALED_AT_ONCE) -> "AuditSeal | None":
+        """Seals what is not yet sealed, `limit` rows at the most; None when there is nothing.
+
+        Of several at once one seals, and the others go on with what is left: the number is the primary key.
+        """
+        while True:
+            before = cls.newest()
+            try:
+                with transaction.atomic():
+                    return cls._seal_next(limit)
+            except IntegrityError:
+                if cls.newest() == before:
+                    raise  # nobody was faster: a row has a number that no seal gave it
+
+    @classmethod
+    def _seal_next(cls, limit: int) -> "AuditSeal | None":
+        before = cls.newest()
+        rows = list(AuditEntry.objects.select_related(None).filter(number=None).order_by("id")[:limit])
+        if not rows:
+            return None
+        first = before.last + 1 if before else 1
+        marks = [row.mark_as(number) for number, row in enumerate(rows, first)]
+        seal = cls(
+            number=before.number + 1 if before else 1,
+            first=first,
+            last=first + len(rows) - 1,
+            sealed_at=timezone.now(),
+            previous=before.hash if before else "",
+        )
+        seal.hash = seal.hash_over(marks)
+        seal.save(force_insert=True)  # before the rows: whoever comes second waits here, then begins anew
+        numbered = [(number, mark, row.pk) for (number, mark), row in zip(enumerate(marks, first), rows, strict=True)]
+        with connection.cursor() as cursor:
+            table = AuditEntry._meta.db_table
+            cursor.executemany(f"UPDATE {table} SET number = %s, mark = %s WHERE id = %s", numbered)  # noqa: S608
+        return seal
+
+    def hash_over(self, marks: Sequence[str]) -> str:
+        return sha256(self.previous, str(self.number), str(self.first), instant(self.sealed_at), *marks)

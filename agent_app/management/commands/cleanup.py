@@ -5,6 +5,7 @@ machines at once, and be stopped at any moment and begun again.
 """
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -18,14 +19,16 @@ from django.utils import timezone
 
 from agent_app import chat
 from agent_app.journal import journal
-from agent_app.models import Conversation, Message
+from agent_app.management.progress import Progress
+from agent_app.models import AuditSeal, Conversation, Message
 from sessions_app.stores import InMemorySessionStore, StoreUnavailable, get_store
+
+logger = logging.getLogger(__name__)
 
 STORE_AWAY = 3  # the exit code when the durable half is done and the store could not be asked
 CLOSED_AT_ONCE = 200
 DELETED_AT_ONCE = 500
 SHOWN = 20  # of those that a dry run names
-BAR = 30  # characters
 
 
 @dataclass
@@ -37,6 +40,8 @@ class Report:
     conversations_closed: int = 0
     conversations_deleted: int = 0
     messages_deleted: int = 0
+    audit_sealed: int = 0
+    audit_head: str = ""  # the newest seal's hash, for `verify_audit --head`
 
 
 class Command(BaseCommand):
@@ -73,6 +78,7 @@ class Command(BaseCommand):
         else:
             report.conversations_closed = self.close_expired(now)
             report.conversations_deleted, report.messages_deleted = self.delete_old(now)
+            report.audit_sealed, report.audit_head = self.seal_audit()
             self.say(
                 f"Conversations: {report.conversations_closed} closed, {report.conversations_deleted} deleted "
                 f"with {report.messages_deleted} messages."
@@ -133,30 +139,22 @@ class Command(BaseCommand):
                 advance(gone)
         return conversations, messages
 
-    def progress(self, verb: str, count: Callable[[], int]) -> "Progress":
+    # ---- the audit log --------------------------------------------------------------------------------
+
+    def seal_audit(self) -> tuple[int, str]:
+        """Seals what was recorded since the last run; how many rows this run sealed, and the head."""
+        rows = 0
+        while seal := AuditSeal.seal_next():
+            rows += seal.last - seal.first + 1
+            logger.info("audit.sealed seal=%d rows=%d-%d head=%s", seal.number, seal.first, seal.last, seal.hash)
+        newest = AuditSeal.newest()
+        if newest is not None:
+            self.say(f"Audit log: {rows} entries sealed, head {newest.hash}.")
+        return rows, newest.hash if newest else ""
+
+    def progress(self, verb: str, count: Callable[[], int]) -> Progress:
         shown = self.plain and self.stdout.isatty()
         return Progress(self.stdout, verb, count() if shown else 0)
-
-
-class Progress:
-    """A bar on a terminal; nothing elsewhere."""
-
-    def __init__(self, out: Any, verb: str, total: int) -> None:
-        self.out, self.verb, self.total, self.done = out, verb, total, 0
-
-    def __enter__(self) -> Callable[[int], None]:
-        return self.advance
-
-    def __exit__(self, *error: Any) -> None:
-        if self.done and self.total:
-            self.out.write("")
-
-    def advance(self, number: int) -> None:
-        self.done += number
-        if self.total:
-            full = min(BAR, BAR * self.done // self.total)
-            self.out.write(f"\r[{'#' * full}{'.' * (BAR - full)}] {self.done} of {self.total} {self.verb}", ending="")
-            self.out.flush()
 
 
 def batches_deleted(now: datetime, size: int = DELETED_AT_ONCE) -> Iterator[tuple[int, int]]:

@@ -62,7 +62,7 @@ class AuditQuerySet(models.QuerySet["AuditEntry"]):
         raise AppendOnly
 
     def bulk_create(self, *args: Any, **options: Any) -> NoReturn:
-        raise AppendOnly  # a row has its digest and its details from `record` alone
+        raise AppendOnly  # a row has its digest and its details from `keep` alone
 
 
 class AuditManager(models.Manager.from_queryset(AuditQuerySet)):  # type: ignore[misc]  # made at run time
@@ -107,6 +107,13 @@ class AuditEntry(models.Model):
     @classmethod
     def record(cls, action: str, session_id: str, actor: str | None = None, **details: Any) -> "AuditEntry":
         """Writes one entry. A `user_id` among the details is what an erasure finds it by."""
+        entry = cls.made(action, session_id, actor, **details)
+        cls.keep([entry])
+        return entry
+
+    @classmethod
+    def made(cls, action: str, session_id: str, actor: str | None = None, **details: Any) -> "AuditEntry":
+        """An entry of this moment that is still to be kept."""
         entry = cls(action=action, session_id=session_id, actor=(actor or "system")[:150], at=timezone.now())
         kept = AuditDetails(
             entry=entry,
@@ -115,10 +122,18 @@ class AuditEntry(models.Model):
             user_id=details.get("user_id"),
         )
         entry.digest = entry.digest_with(kept)
-        with transaction.atomic():
-            entry.save(force_insert=True)
-            kept.save(force_insert=True)
         return entry
+
+    @classmethod
+    def keep(cls, entries: Sequence["AuditEntry"]) -> None:
+        """Writes these new entries in one transaction; after a failure they can be kept again."""
+        for entry in entries:
+            entry.pk = None
+        with transaction.atomic():
+            super(AuditQuerySet, AuditQuerySet(cls)).bulk_create(entries)
+            for entry in entries:
+                entry.kept.entry = entry
+            AuditDetails.objects.bulk_create([entry.kept for entry in entries])
 
     @property
     def details(self) -> dict[str, Any] | None:

@@ -39,7 +39,7 @@ class ToolCall:
         if self.confirmation is not None:
             details["confirmation"] = self.confirmation
         action = "tool.write" if self.writes else "tool.read"
-        return AuditEntry(action=action, session_id=self.session_id, actor="agent", details=details)
+        return AuditEntry.made(action, self.session_id, "agent", **details)
 
 
 class ToolTrail:
@@ -61,14 +61,14 @@ class ToolTrail:
 
     async def keep(self, call: ToolCall) -> None:
         """Raises Unavailable when the database is away."""
-        await journal.read(store, [call.entry()])
+        await journal.read(AuditEntry.keep, [call.entry()])
 
     async def flush(self) -> None:
         """Stores what was noted so far. Raises Unavailable."""
         entries, self._noted = self._noted, []
         try:
             if entries:
-                await journal.read(store, entries)
+                await journal.read(AuditEntry.keep, entries)
         except BaseException:
             self._noted = entries + self._noted
             raise
@@ -83,10 +83,6 @@ class ToolTrail:
                 wait = AGAIN_AFTER
             else:
                 wait = GATHER_FOR
-
-
-def store(entries: list[AuditEntry]) -> None:
-    AuditEntry.objects.bulk_create(entries)
 
 
 trail = ToolTrail()

@@ -16,6 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
@@ -171,8 +172,9 @@ class Journal:
             patient.submit(connection.close)
             patient.shutdown()
         if readers is not None:
+            met = threading.Barrier(READERS)
             for _ in range(READERS):
-                readers.submit(connection.close)
+                readers.submit(close_in_company, met)
             readers.shutdown()
 
     # ---- the writer's thread ----
@@ -289,6 +291,13 @@ class Journal:
         for result in outcomes:
             if result is not None and result.entries:
                 self.recent.add(result.conversation_id, result.entries)
+
+
+def close_in_company(met: threading.Barrier) -> None:
+    """Closes this thread's connection once every reader has come to do so: without waiting, one would take all turns."""
+    with suppress(threading.BrokenBarrierError):  # one is held by its query: it is left to the process's end
+        met.wait(ANSWER_WITHIN)
+    connection.close()
 
 
 def give_up(future: "asyncio.Future[Outcome]") -> None:

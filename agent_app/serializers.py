@@ -319,7 +319,9 @@ def error_response(error: Exception, context: dict[str, Any]) -> JsonResponse:
     """The error object for whatever a REST door raised; nothing internal leaks, also under DEBUG."""
     refused = as_refusal(error)
     set_rollback()
-    if refused.code == "internal":
+    if caller_is_gone(error, context):
+        logger.info("request.caller_gone")
+    elif refused.code == "internal":
         logger.error("request.failed", exc_info=error)
     # Not a DRF response: the door may render YAML or an event stream, and an error is JSON everywhere.
     response = JsonResponse(refused.to_wire(), status=refused.status)
@@ -328,6 +330,13 @@ def error_response(error: Exception, context: dict[str, Any]) -> JsonResponse:
     if refused.code == "unauthorized":
         response.headers["WWW-Authenticate"] = 'Bearer realm="chat"'
     return response
+
+
+def caller_is_gone(error: Exception, context: dict[str, Any]) -> bool:
+    """Django closes the body of a request whose caller hung up, also under a view that is about to read it."""
+    request = getattr(context.get("request"), "_request", None)
+    stream = getattr(request, "_stream", None)
+    return isinstance(error, ValueError) and getattr(stream, "closed", False)
 
 
 def as_refusal(error: Exception) -> Refused:

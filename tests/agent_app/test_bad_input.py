@@ -1,14 +1,19 @@
 """Bad input, door by door: each gets its documented code and a sentence, and nothing is stored."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from django.core.handlers.asgi import ASGIRequest
+from rest_framework.parsers import JSONParser
+from rest_framework.request import Request
 from websockets.asyncio.client import connect
 from websockets.typing import Origin
 
+from agent_app.serializers import error_response
 from tests.chat_client import Chat, Socket
 from tests.desk import Desk
 
@@ -275,3 +280,16 @@ async def test_a_rebound_page_is_no_page_of_ours(desk: Desk) -> None:
         f"{desk.sockets}/ws/chat/", origin=Origin("http://evil.example"), additional_headers=headers
     ) as connection:
         assert await Socket(connection).close_code() == 4403
+
+
+def test_a_caller_who_hung_up_is_no_error_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    """Django closes the request's body when its caller goes away, also while a view is about to read it."""
+    body = io.BytesIO(b'{"text": "hello"}')
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"17")]
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
+    request = Request(ASGIRequest(scope, body), parsers=[JSONParser()])
+    body.close()
+    with pytest.raises(ValueError, match="closed") as gone, caplog.at_level("INFO"):
+        _ = request.data
+    error_response(gone.value, {"request": request})
+    assert [(record.levelname, record.message) for record in caplog.records] == [("INFO", "request.caller_gone")]

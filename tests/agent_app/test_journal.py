@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import threading
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
@@ -12,7 +13,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from agent_app.journal import Journal
+from agent_app.journal import READERS, Journal
 from agent_app.models import Conversation, Message
 from agent_app.models.conversations import new_id
 from agent_app.models.refusal import Unavailable
@@ -439,3 +440,20 @@ def new_staff() -> int:
     from django.contrib.auth import get_user_model
 
     return int(get_user_model().objects.create_user("mara").pk)
+
+
+async def test_closing_closes_every_readers_connection(make_journal: Callable[[], Journal]) -> None:
+    journal = make_journal()
+    met = threading.Barrier(READERS)
+
+    def held() -> Any:
+        met.wait(10)
+        connection.ensure_connection()
+        return connection.connection
+
+    raw = await asyncio.gather(*(journal.read(held) for _ in range(READERS)))
+    assert len(set(map(id, raw))) == READERS
+    await asyncio.to_thread(journal.close)
+    for one in raw:
+        with pytest.raises(Exception, match="closed"):
+            one.execute("SELECT 1")

@@ -294,7 +294,7 @@ class Journal:
 
 
 def close_in_company(met: threading.Barrier) -> None:
-    """Closes this thread's connection once every reader has come to do so: without waiting, one would take all turns."""
+    """Closes this thread's connection once every reader has come to do so: else one of them might take all turns."""
     with suppress(threading.BrokenBarrierError):  # one is held by its query: it is left to the process's end
         met.wait(ANSWER_WITHIN)
     connection.close()

@@ -5,15 +5,10 @@ A session is kept by its store, in a shape of the store's own. Through `caches["
 """
 
 import fnmatch
-import heapq
-import itertools
 import threading
 import time
-import weakref
 import zlib
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NoReturn
 
@@ -23,15 +18,11 @@ from django_redis.client import DefaultClient
 from redis.cluster import ClusterNode, RedisCluster
 from redis.sentinel import Sentinel
 
-from sessions_app.data import Fields
 from sessions_app.lua import scripts
 from sessions_app.servers import Server
-from sessions_app.signals import Ending
+from sessions_app.table import SessionTable, now_us
 
 BUCKETS = 16
-MINUTES_KEPT = 120
-NEVER = 2**63
-MOST_EXPIRED = 100  # sessions that one write ends on its way; the sweeper ends the rest
 
 
 def session_key(key: str, key_prefix: str, version: int | str = 1) -> str:
@@ -59,140 +50,8 @@ def refuse(*args: Any, **kwargs: Any) -> NoReturn:
 # ---- local memory -------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Entry:
-    fields: Fields
-    ttl: int  # microseconds, like every time here
-    expires: int
-    noted: int = NEVER  # the earliest of its notes in the table's heap
-    order: int = 0  # grows with every activity in the table
-
-
-@dataclass
-class SessionTable:
-    """The sessions of one memory store, with their indexes. Whoever touches it holds `lock`."""
-
-    max_sessions: int
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    sessions: OrderedDict[str, Entry] = field(default_factory=OrderedDict)  # least recently used first
-    # By activity, the least recent first: an activity is always the newest there is, so that moving to the end sorts.
-    active: OrderedDict[str, None] = field(default_factory=OrderedDict)
-    escalated: OrderedDict[str, None] = field(default_factory=OrderedDict)
-    users: dict[str, OrderedDict[str, None]] = field(default_factory=dict)
-    # (earliest possible expiry, id): one or more for each session, corrected when they come up.
-    expiries: list[tuple[int, str]] = field(default_factory=list)
-    expired: dict[str, Ending] = field(default_factory=dict)  # by claim: ended, nobody told yet
-    claimed: dict[str, tuple[float, Ending]] = field(default_factory=dict)  # by claim: being told, until when
-    minutes: dict[int, list[int]] = field(default_factory=dict)  # minute: [created, ended]
-    evicted: int = 0
-    names: Iterator[int] = field(default_factory=itertools.count)
-    locks: "weakref.WeakValueDictionary[str, threading.Lock]" = field(default_factory=weakref.WeakValueDictionary)
-
-    def find(self, session_id: str, now: int) -> Entry | None:
-        """The living session, marked as used."""
-        entry = self.sessions.get(session_id)
-        if entry is None or entry.expires <= now:
-            return None
-        self.sessions.move_to_end(session_id)
-        return entry
-
-    def put(self, session_id: str, fields: Fields, ttl: int, now: int) -> None:
-        self.expire(now, MOST_EXPIRED)
-        entry = self.sessions.get(session_id)
-        if entry is not None and entry.expires <= now:
-            self.end_expired(session_id, now)
-            entry = None
-        if entry is None:
-            self.make_room()
-            self.count(now, 0)
-            entry = self.sessions[session_id] = Entry(fields, ttl, now + ttl)
-        else:
-            self.unindex(session_id, entry)
-            entry.fields = fields
-            entry.ttl = ttl
-        self.sessions.move_to_end(session_id)
-        self.index(session_id, entry)
-        self.renew(session_id, entry, now + ttl)
-
-    def renew(self, session_id: str, entry: Entry, expires: int) -> None:
-        # A later expiry needs no new note: the earlier one is corrected when it comes up.
-        if expires < entry.noted:
-            heapq.heappush(self.expiries, (expires, session_id))
-            entry.noted = expires
-            if len(self.expiries) > 2 * len(self.sessions) + 100:  # mostly notes of what is gone
-                self.expiries = [(each.noted, name) for name, each in self.sessions.items()]
-                heapq.heapify(self.expiries)
-        entry.expires = expires
-
-    def make_room(self) -> None:
-        """An eviction is a loss, not an end: nobody is told, and the next message rebuilds the session."""
-        while len(self.sessions) >= self.max_sessions:
-            session_id, entry = self.sessions.popitem(last=False)
-            self.unindex(session_id, entry)
-            self.evicted += 1
-
-    def index(self, session_id: str, entry: Entry) -> None:
-        entry.order = next(self.names)
-        for index in self.indexes(entry):
-            index[session_id] = None
-            index.move_to_end(session_id)
-
-    def unindex(self, session_id: str, entry: Entry) -> None:
-        for index in self.indexes(entry):
-            index.pop(session_id, None)
-        user_id = entry.fields.get("user_id")
-        if user_id is not None and not self.users[user_id]:
-            del self.users[user_id]
-
-    def indexes(self, entry: Entry) -> list[OrderedDict[str, None]]:
-        indexes = [self.active]
-        if entry.fields.get("escalated") == "1":
-            indexes.append(self.escalated)
-        user_id = entry.fields.get("user_id")
-        if user_id is not None:
-            indexes.append(self.users.setdefault(user_id, OrderedDict()))
-        return indexes
-
-    def remove(self, session_id: str, now: int, reason: str, actor: str | None) -> Ending | None:
-        entry = self.sessions.pop(session_id, None)
-        if entry is None:
-            return None
-        self.unindex(session_id, entry)
-        self.count(now, 1)
-        return Ending(session_id, reason, actor, f"{next(self.names)}")
-
-    def expire(self, now: int, most: int = NEVER) -> None:
-        """Take out what has expired, at most so many. Each session comes up here once a TTL, whatever its traffic."""
-        while most > 0 and self.expiries and self.expiries[0][0] <= now:
-            noted, session_id = heapq.heappop(self.expiries)
-            entry = self.sessions.get(session_id)
-            if entry is None or entry.noted != noted:
-                continue  # the note of a session that is gone, or a later note stands for it
-            if entry.expires > now:
-                entry.noted = entry.expires
-                heapq.heappush(self.expiries, (entry.expires, session_id))
-            else:
-                self.end_expired(session_id, now)
-                most -= 1
-
-    def end_expired(self, session_id: str, now: int) -> None:
-        if ending := self.remove(session_id, now, "expired", None):
-            self.expired[ending.claim] = ending
-
-    def count(self, now: int, which: int) -> None:
-        minute = now // 60_000_000
-        if minute not in self.minutes:
-            self.minutes = {old: both for old, both in self.minutes.items() if old > minute - MINUTES_KEPT}
-            self.minutes[minute] = [0, 0]
-        self.minutes[minute][which] += 1
-
-
 _tables: dict[str, SessionTable] = {}
 _tables_lock = threading.Lock()
-
-
-def now_us() -> int:
-    return time.time_ns() // 1000
 
 
 class IndexedLocMemCache(LocMemCache):
@@ -241,11 +100,11 @@ class IndexedLocMemCache(LocMemCache):
         """Ends the session. The next sweep tells it."""
         with self.table.lock:
             now = now_us()
-            self.table.expire(now)
-            ending = self.table.remove(key, now, "deleted", None)
+            ending = self.table.end(key, now, "deleted", None)
             if ending is None:
                 return False
-            self.table.claimed[ending.claim] = (0.0, ending)
+            self.table.claim(ending, 0.0)
+            self.table.claimed.move_to_end(ending.claim, last=False)
             return True
 
     def delete_many(self, keys: Iterable[str], version: int | None = None) -> int:  # type: ignore[override]
@@ -255,12 +114,7 @@ class IndexedLocMemCache(LocMemCache):
     def clear(self) -> None:
         """Forget every session of this LOCATION. A loss, not an end: nobody is told."""
         with self.table.lock:
-            table = self.table
-            for container in (table.sessions, table.active, table.escalated, table.users):
-                container.clear()
-            for rest in (table.expired, table.claimed, table.minutes):
-                rest.clear()
-            table.expiries.clear()
+            self.table.clear()
 
 
 # ---- django-redis -------------------------------------------------------------------------------------

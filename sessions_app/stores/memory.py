@@ -1,16 +1,16 @@
 """Live sessions in this process: for development and for tests, and for one process on its own."""
 
-from collections import OrderedDict
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from itertools import islice
+from itertools import islice, takewhile
 from time import monotonic
 from typing import Any, Self, cast
 
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 
-from sessions_app.cache import Entry, IndexedLocMemCache, SessionTable, now_us
+from sessions_app.cache import IndexedLocMemCache
 from sessions_app.data import (
     Changes,
     SessionData,
@@ -25,8 +25,10 @@ from sessions_app.data import (
 )
 from sessions_app.signals import Ending
 from sessions_app.stores.base import CLAIM_SECONDS, Page, SessionStore, check_slice, counter, lifetime
+from sessions_app.table import Entry, Recency, SessionTable, now_us
 
 CLAIMS = 200  # endings told in one batch
+AT_ONCE = 200  # sessions that may have expired looked at under one hold of the lock
 
 
 class InMemorySessionStore(SessionStore):
@@ -111,9 +113,12 @@ class InMemorySessionStore(SessionStore):
             fields = changed(entry.fields, changes)
             fields["updated_at"] = fields["last_activity"] = str(now)
             if changes.texts:
-                table.unindex(session_id, entry)
-            entry.fields = fields
-            table.index(session_id, entry)
+                table.unindex(entry)
+                entry.fields = fields
+                table.index(session_id, entry)
+            else:
+                entry.fields = fields
+                table.note_activity(entry)
             return fields
 
     async def count_message(self, session_id: str, total: int | None = None) -> SessionData | None:
@@ -129,7 +134,7 @@ class InMemorySessionStore(SessionStore):
             count = int(fields["message_count"])
             fields["message_count"] = str(count + 1 if total is None else max(count, total))
             fields["updated_at"] = fields["last_activity"] = str(now)
-            table.index(session_id, entry)
+            table.note_activity(entry)
             table.renew(session_id, entry, now + entry.ttl)
             return decode(session_id, fields)
 
@@ -186,16 +191,16 @@ class InMemorySessionStore(SessionStore):
         return len(ended)
 
     async def sessions_of(self, user_id: str) -> list[str]:
+        await self._expire(now_us())
         with self._table.lock:
-            self._table.expire(now_us())
-            return list(reversed(self._table.users.get(user_id, {})))
+            return [self._table.ids[order] for order in self._table.users.get(user_id, Recency()).before()]
 
     async def list_active(self, limit: int | None = None, offset: int = 0) -> list[str]:
         check_slice(limit, offset)
+        await self._expire(now_us())
         with self._table.lock:
-            self._table.expire(now_us())
             end = None if limit is None else offset + limit
-            return list(islice(reversed(self._table.active), offset, end))
+            return [self._table.ids[order] for order in islice(self._table.active.before(), offset, end)]
 
     async def page(
         self,
@@ -207,8 +212,8 @@ class InMemorySessionStore(SessionStore):
         check_slice(limit, least=1)
         after = position(cursor)
         now = now_us()
+        await self._expire(now)
         with self._table.lock:
-            self._table.expire(now)
             found = list(islice(self._matching(after, user_id, escalated), limit + 1))
             rows = [
                 (decode(session_id, entry.fields), (entry.expires - now) / 1_000_000)
@@ -220,16 +225,17 @@ class InMemorySessionStore(SessionStore):
         table = self._table
         index = table.escalated if escalated else table.active
         if user_id is not None:
-            index = table.users.get(user_id, OrderedDict())
+            index = table.users.get(user_id, Recency())
         wanted = None if escalated is None else str(int(escalated))
-        for session_id in reversed(index):
+        for order in index.before(after):
+            session_id = table.ids[order]
             entry = table.sessions[session_id]
-            if (after is None or entry.order < after) and wanted in (None, entry.fields["escalated"]):
+            if wanted in (None, entry.fields["escalated"]):
                 yield session_id, entry
 
     async def count_active(self) -> int:
+        await self._expire(now_us())
         with self._table.lock:
-            self._table.expire(now_us())
             return len(self._table.sessions)
 
     async def activity(self, minutes: int = 60) -> list[tuple[datetime, int, int]]:
@@ -245,8 +251,8 @@ class InMemorySessionStore(SessionStore):
 
     async def get_stats(self) -> dict[str, Any]:
         table = self._table
+        await self._expire(now_us())
         with table.lock:
-            table.expire(now_us())
             active, expired = len(table.sessions), len(table.expired)
         return {
             "store_type": "in_memory",
@@ -267,22 +273,31 @@ class InMemorySessionStore(SessionStore):
         check_id(session_id)
         now = now_us()
         with self._table.lock:
-            self._table.expire(now)
-            ending = self._table.remove(session_id, now, reason, actor)
+            ending = self._table.end(session_id, now, reason, actor)
             if ending is not None:
-                self._table.claimed[ending.claim] = (monotonic() + CLAIM_SECONDS, ending)
+                self._table.claim(ending, monotonic() + CLAIM_SECONDS)
             return ending
 
+    async def _expire(self, now: int) -> None:
+        """End all that has expired by `now`; other threads and tasks have their turns in between."""
+        while True:
+            with self._table.lock:
+                if not self._table.expire(now, AT_ONCE):
+                    return
+            await asyncio.sleep(0)
+
     async def _claim(self) -> tuple[int, list[Ending]]:
-        table = self._table
+        await asyncio.sleep(0)  # when nobody listens nothing else in a sweep gives way
+        await self._expire(now_us())
+        table, now = self._table, monotonic()
         with table.lock:
-            table.expire(now_us())
             newly = list(islice(table.expired.values(), CLAIMS))
             for ending in newly:
                 del table.expired[ending.claim]
-            late = [ending for until, ending in table.claimed.values() if until <= monotonic()]
+            out = takewhile(lambda claim: claim[0] <= now, table.claimed.values())
+            late = [ending for _, ending in islice(out, CLAIMS)]
             for ending in newly + late:
-                table.claimed[ending.claim] = (monotonic() + CLAIM_SECONDS, ending)
+                table.claim(ending, now + CLAIM_SECONDS)
         return len(newly), newly + late
 
     async def _confirm(self, endings: list[Ending]) -> None:

@@ -14,7 +14,7 @@ from django.core.cache.backends.base import BaseCache
 from django.core.checks import run_checks
 from pytest_django.fixtures import Settings
 
-from sessions_app.cache import MOST_EXPIRED, session_key
+from sessions_app.cache import session_key
 from sessions_app.stores import (
     REDIS_AVAILABLE,
     InMemorySessionStore,
@@ -177,29 +177,6 @@ def test_memory_in_production_is_a_warning(settings: Settings) -> None:
     assert "sessions_app.W001" in {message.id for message in run_checks(tags=["caches"])}
     settings.DEBUG = True
     assert "sessions_app.W001" not in {message.id for message in run_checks(tags=["caches"])}
-
-
-async def test_notes_of_expiries_do_not_pile_up() -> None:
-    store = InMemorySessionStore()
-    for n in range(2000):
-        name = f"s{n % 5}"
-        await store.set(name, SessionData(name), 300 - n / 10)
-        if n % 3 == 0:
-            await store.delete_many([name])
-    table = store._table
-    assert len(table.expiries) <= 2 * len(table.sessions) + 100
-
-
-async def test_one_write_ends_few_expired_sessions_and_the_sweeper_the_rest() -> None:
-    store = InMemorySessionStore()
-    for n in range(250):
-        await store.set(f"s{n}", SessionData(f"s{n}"), 0.2)
-    await asyncio.sleep(0.25)
-    await store.set("new", SessionData("new"))
-    assert len(store._table.expired) == MOST_EXPIRED
-    await store.set("s249", SessionData("s249"))  # in the place of one that has expired: its end is told, too
-    assert await store.cleanup_expired() == 250
-    assert sorted(await store.list_active()) == ["new", "s249"]
 
 
 def test_threads_make_one_store() -> None:

@@ -158,7 +158,7 @@ class Peers:
         raw, all_scripts = self.raw, scripts()
         grace = self.store._grace
         increment, message = all_scripts["increment"].sha, all_scripts["message"].sha
-        arguments = [(*self.keys(n), "m:turns", "1", str(MAX_BYTES)) for n in range(KEYS)]
+        arguments = [(*self.keys(n), "m:turns", "1", str(MAX_BYTES), grace) for n in range(KEYS)]
 
         async def fifty(n: int) -> None:
             async with raw.pipeline(transaction=False) as pipeline:
@@ -212,7 +212,7 @@ class Peers:
         glide = await GlideClient.create(GlideClientConfiguration([NodeAddress("127.0.0.1", port)]))
         sha = scripts()["increment"].sha
         commands: list[list[str | bytes]] = [
-            ["EVALSHA", sha, "2", *self.keys(n), "m:turns", "1", str(MAX_BYTES)] for n in range(KEYS)
+            ["EVALSHA", sha, "2", *self.keys(n), "m:turns", "1", str(MAX_BYTES), self.store._grace] for n in range(KEYS)
         ]
         self.rows["increment"]["valkey-glide EVALSHA"] = lambda n: glide.custom_command(commands[n])
         self.rows["read"]["valkey-glide HGETALL, raw"] = lambda n: glide.hgetall(self.keys(n)[1])

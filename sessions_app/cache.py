@@ -6,7 +6,6 @@ A session is kept by its store, in a shape of the store's own. Through `caches["
 
 import fnmatch
 import threading
-import time
 import zlib
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -125,6 +124,11 @@ class SessionsClient(DefaultClient):
 
     add = get = set = touch = incr = decr = get_many = set_many = incr_version = decr_version = refuse
     expire = pexpire = expire_at = pexpire_at = persist = delete_pattern = refuse
+    hset = hdel = hlen = hkeys = hexists = refuse
+    sadd = scard = sdiff = sdiffstore = sinter = sinterstore = sismember = smismember = smembers = smove = refuse
+    spop = srandmember = srem = sscan = sscan_iter = sunion = sunionstore = refuse
+    zadd = zcard = zcount = zincrby = zpopmax = zpopmin = zrange = zrangebyscore = zrank = zrem = refuse
+    zremrangebyscore = zrevrange = zrevrangebyscore = zscore = refuse
 
     def __init__(self, server: Any, params: dict[str, Any], backend: BaseCache) -> None:
         options = {"SOCKET_CONNECT_TIMEOUT": 1.0, "SOCKET_TIMEOUT": 2.0, **params.get("OPTIONS", {})}
@@ -161,9 +165,10 @@ class SessionsClient(DefaultClient):
         self, search: str, itersize: int | None = None, client: Any = None, version: int | None = None
     ) -> Iterator[str]:
         """Over the indexes: a SCAN would go through everybody's keys."""
-        now = time.time() * 1_000_000
         for bucket in range(BUCKETS):
-            for member, expires in self.get_client().zscan_iter(self._root(bucket) + "x", count=itersize):
+            root = self._root(bucket)
+            now = int(self.get_client().eval(scripts()["now"].source, 1, root))  # our clock may be another
+            for member, expires in self.get_client().zscan_iter(root + "x", count=itersize):
                 session_id = member.decode()
                 if expires > now and fnmatch.fnmatchcase(session_id, search):
                     yield session_id

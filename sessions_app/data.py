@@ -265,6 +265,7 @@ class Changes:
         if not is_number(delta):
             raise TypeError(f"{delta!r} is not a number to add.")
         check_json(delta, "delta")
+        dumps(delta)  # ValueError past the digits that Python writes
         if name not in KNOWN:
             self.added["m:" + name] = delta
         elif name == "message_count" and isinstance(delta, int):
@@ -297,8 +298,12 @@ def sum_of(name: str, text: str | None, delta: int | float) -> str:
     old = loads(text) if text else 0
     if not is_number(old):
         raise ValueError(f"{shown} is {old!r}, not a number.")
-    new = old + delta
+    try:
+        new = old + delta
+    except OverflowError:  # a float and a whole number past what floats hold
+        new = math.inf
+    if isinstance(new, float) and not math.isfinite(new):
+        raise ValueError(f"{shown} would be larger than a float can be.")
     if name == "message_count" and not fits(new):
         raise ValueError("message_count does not fit in 64 bits.")
-    check_json(new, shown)
     return dumps(new)

@@ -9,7 +9,8 @@ logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent / "stores" / "lua"
 OF_SESSION = ("save", "message", "increment", "update", "touch", "finish", "left")
-OF_BUCKET = ("claim", "living", "mend", "clear")
+WRITING = ("save", "message", "increment", "update", "touch")  # refused where writes are refused
+OF_BUCKET = ("claim", "living", "mend", "clear", "now")
 
 
 class Script:

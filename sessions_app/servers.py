@@ -143,14 +143,17 @@ def several(url: str) -> dict[str, Any]:
     username, _, password = login.partition(":")
     addresses = tuple(address(host, 26379 if kind == "sentinel" else 6379) for host in hosts.split(","))
     parts: dict[str, Any] = {"username": unquote(username), "password": unquote(password)}
+    query = dict(parse_qsl(whole.query))
     if scheme == "rediss":
-        parts["tls"] = tls_options(dict(parse_qsl(whole.query)))
+        parts["tls"] = tls_options(query)
     if kind == "cluster":
+        if db := database(query.get("db") or whole.path.strip("/")):
+            raise ValueError(f"a cluster has the database 0 alone, not {db}")
         return {**parts, "cluster": addresses, "host": addresses[0][0], "port": addresses[0][1]}
-    service, _, db = whole.path.strip("/").partition("/")
+    service, _, path = whole.path.strip("/").partition("/")
     if not service:
         raise ValueError("the name of the sentinels' service is missing")
-    return {**parts, "sentinels": addresses, "service": service, "db": database(db)}
+    return {**parts, "sentinels": addresses, "service": service, "db": database(query.get("db") or path)}
 
 
 def address(text: str, port: int) -> Address:

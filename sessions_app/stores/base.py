@@ -10,6 +10,7 @@ from sessions_app.signals import Ending, tell
 
 # Seconds for which an end that a process has claimed is its own to tell. After that another one tells it again.
 CLAIM_SECONDS = 30
+MAX_TTL = 10**9  # seconds: an expiry stays exact, in microseconds, in a double
 
 
 class StoreUnavailable(Exception):
@@ -23,10 +24,10 @@ class SessionStore(abc.ABC):
     """Live sessions, shared by everything that serves the same chats.
 
     `session_id` is any text of 1 to 200 characters (ValueError). A session is at most 256 KiB (ValueError), its
-    metadata JSON (TypeError, naming the path). A `ttl` is in seconds, None means the store's default, 0 or less is a
-    ValueError. When the store is away the calls of the hot path give what stands at each, and `available` tells; those
-    for operators (`list_active`, `count_active`, `cleanup_expired`, `get_stats`, `page`, `sessions_of`, `activity`)
-    raise StoreUnavailable.
+    metadata JSON (TypeError, naming the path). A `ttl` is in seconds, None means the store's default; 0 or less, and a
+    billion or more, is a ValueError. When the store is away the calls of the hot path give what stands at each, and
+    `available` tells; those for operators (`list_active`, `count_active`, `cleanup_expired`, `get_stats`, `page`,
+    `sessions_of`, `activity`) raise StoreUnavailable.
     """
 
     default_ttl: float
@@ -181,8 +182,8 @@ def lifetime(ttl: float | None, default: float) -> int:
     seconds = default if ttl is None else ttl
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise TypeError(f"ttl is a number of seconds, not {seconds!r}.")
-    if not 0 < seconds < 10**9:  # false for NaN, too
-        raise ValueError(f"ttl={seconds!r}: write a number of seconds greater than 0.")
+    if not 0 < seconds < MAX_TTL:  # false for NaN, too
+        raise ValueError(f"ttl={seconds!r}: write a number of seconds greater than 0 and less than {MAX_TTL:,}.")
     return max(1000, int(seconds * 1_000_000))
 
 

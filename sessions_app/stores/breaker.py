@@ -10,10 +10,16 @@ logger = logging.getLogger(__name__)
 
 
 class Breaker:
-    """After three failures in a row nobody tries but one probe a second. One log line per change of state."""
+    """After three failures in a row nobody tries but one probe a second. One log line per change of state.
+
+    A server at the edge of its memory refuses and accepts by turns: that is one state, and ends when it has refused
+    nothing for a while.
+    """
 
     LIMIT = 3
     PROBE_SECONDS = 1.0
+    SETTLED_SECONDS = 10.0
+    ERROR_SECONDS = 60.0
 
     def __init__(self, server: str, whole: Server) -> None:
         self.server = server
@@ -21,7 +27,10 @@ class Breaker:
         self.failures = 0
         self.why = ""  # of the last failure
         self.refusing: str | None = None  # the code with which the server refuses writes
+        self.unsettled: str | None = None  # the code of which the log has said that it refuses
+        self._refused_at = 0.0
         self._probe_at = 0.0
+        self._errors: dict[str, float] = {}  # code: when the log had it last
 
     @property
     def available(self) -> bool:
@@ -48,13 +57,25 @@ class Breaker:
         logger.info("session_store.back server=%s", self.server)
 
     def refused(self, code: str) -> None:
-        if self.refusing != code:
-            self.refusing = code
+        self.refusing = code
+        self._refused_at = monotonic()
+        if self.unsettled != code:
+            self.unsettled = code
             logger.warning("session_store.refuses server=%s code=%s", self.server, code)
 
     def accepted(self) -> None:
-        logger.info("session_store.accepts server=%s", self.server)
+        """Of a command that it would have refused."""
         self.refusing = None
+        if monotonic() - self._refused_at > self.SETTLED_SECONDS:
+            self.unsettled = None
+            logger.info("session_store.accepts server=%s", self.server)
+
+    def surprised(self, code: str, error: str) -> None:
+        """An error that no command of ours should get. It is its caller's alone, but the log need not have each."""
+        now = monotonic()
+        if now - self._errors.get(code, -self.ERROR_SECONDS) >= self.ERROR_SECONDS:
+            self._errors[code] = now
+            logger.error("session_store.error server=%s error=%s", self.server, error)
 
 
 _breakers: dict[Server, Breaker] = {}  # of each node

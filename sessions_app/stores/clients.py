@@ -51,8 +51,6 @@ class Client:
             raise StoreUnavailable(f"{self.server}: {why}.") from error
         finally:
             self._connecting = None
-        if self.breaker.failures:
-            self.breaker.succeeded()
         self._line = line
         await self._close_with_loop()
         return line
@@ -68,6 +66,7 @@ class Client:
         except BaseException:
             line.abort("the greeting failed")
             raise
+        line.greeted = True
         return line
 
     async def _close_with_loop(self) -> None:

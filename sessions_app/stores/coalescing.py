@@ -6,7 +6,6 @@ of the loop and of the parser is small.
 """
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, cast
@@ -15,8 +14,6 @@ import hiredis
 
 from sessions_app.stores.base import StoreUnavailable
 from sessions_app.stores.breaker import Breaker
-
-logger = logging.getLogger(__name__)
 
 pack: Callable[[tuple[str, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
 MAX_WAITING = 10_000  # commands on one socket; who comes after that waits for room
@@ -56,12 +53,14 @@ class Line(asyncio.Protocol):
         self.timeout = timeout
         self.server_now = 0  # microseconds, of the newest TIME
         self.open = False
+        self.greeted = False  # a server is back when it answers more than the greeting
         self.retired = False  # it finishes what it has; new commands go over a new line
         self.paused = False
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader(encoding="utf-8", errors="surrogateescape", notEnoughData=_NOTHING)
         self._out: list[bytes] = []
         self._wave = WAVE
+        self._in_turn = False
         self._asked_time = False
         self._waiting: deque[Any] = deque()
         self._answered = 0
@@ -77,8 +76,7 @@ class Line(asyncio.Protocol):
         if not self.open:
             reply.set_exception(StoreUnavailable(f"{self.breaker.server}: the connection was lost."))
             return reply
-        if not self._out:
-            self.loop.call_soon(self._end_turn)
+        self._begin_turn()
         self._out.append(packed)
         self._waiting.append(reply)
         if len(self._out) >= self._wave:
@@ -94,14 +92,19 @@ class Line(asyncio.Protocol):
         """As `send`; when the reply is there, `server_now` is a time after the call."""
         if not self._asked_time and self.open:
             # One TIME for all reads of a turn, before the first: expiry is judged by the server's clock alone.
-            if not self._out:
-                self.loop.call_soon(self._end_turn)
+            self._begin_turn()
             self._asked_time = True
             self._out.append(_TIME)
             self._waiting.append(_CLOCK)
         return self.send(packed)
 
+    def _begin_turn(self) -> None:
+        if not self._in_turn:
+            self._in_turn = True
+            self.loop.call_soon(self._end_turn)
+
     def _end_turn(self) -> None:
+        self._in_turn = False
         Line.turns += 1
         self._wave = WAVE
         self._flush()
@@ -135,7 +138,7 @@ class Line(asyncio.Protocol):
         self.open = True
 
     def data_received(self, data: bytes) -> None:
-        reader, waiting = self._reader, self._waiting
+        reader, waiting, well = self._reader, self._waiting, False
         reader.feed(data)
         try:
             while (reply := reader.gets()) is not _NOTHING:
@@ -149,9 +152,12 @@ class Line(asyncio.Protocol):
                     caller.set_exception(self._refused(Refused(str(reply))))
                 else:
                     caller.set_result(reply)
+                    well = True
         except (hiredis.ProtocolError, IndexError, TypeError, ValueError):
             # Not the answers to what we asked: nobody can tell whose they are.
             self.abort("its replies make no sense")
+        if well and self.breaker.failures and self.greeted and self.open and not self.retired:
+            self.breaker.succeeded()
         if self._room is not None and not self.full:
             self._make_room()
         if self.retired and not waiting:
@@ -175,8 +181,8 @@ class Line(asyncio.Protocol):
             # This may be a replica by now. A new connection finds the primary, if there is one elsewhere.
             if code == "READONLY" and self.loop.time() - self._made_at > Breaker.PROBE_SECONDS:
                 self.retired = True
-        elif code not in HARMLESS:
-            logger.error("session_store.error server=%s error=%s", self.breaker.server, refused)
+        elif code not in HARMLESS and self.greeted:  # what the greeting gets is why the server is away
+            self.breaker.surprised(code, str(refused))
         return refused
 
     def pause_writing(self) -> None:

@@ -5,6 +5,7 @@ import heapq
 import logging
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Self
 
@@ -29,6 +30,7 @@ from sessions_app.data import (
 from sessions_app.servers import Server
 from sessions_app.signals import Ending
 from sessions_app.stores.base import CLAIM_SECONDS, Page, SessionStore, StoreUnavailable, check_slice, counter, lifetime
+from sessions_app.stores.coalescing import Refused
 from sessions_app.stores.scripts import Scripts
 
 logger = logging.getLogger(__name__)
@@ -144,7 +146,7 @@ class RedisSessionStore(SessionStore):
         [name] = changes.added
         try:
             if isinstance(delta, int):
-                answer = await self._run("increment", session_id, name, str(delta), MOST)
+                answer = await self._run("increment", session_id, name, str(delta), MOST, self._grace)
                 if answer is None or isinstance(answer, str):
                     return int(answer or 0)
                 check_answer(answer)
@@ -253,15 +255,16 @@ class RedisSessionStore(SessionStore):
             batch = await self._batch(index, after, wanted)
             stand = await asyncio.gather(*(self._stands(session_id, user_id) for _, session_id in batch))
             ids += [session_id for (_, session_id), stands in zip(batch, stand, strict=True) if stands]
+            await self._mend(index, [entry[1] for entry, stands in zip(batch, stand, strict=True) if stands is None])
             if wanted is None or len(batch) < wanted or len(ids) >= wanted:
                 return ids[:wanted]
             after = batch[-1]
 
-    async def _stands(self, session_id: str, user_id: str | None) -> bool:
-        """Whether the session lives, and is the user's: an entry may outlast a hash that was lost."""
+    async def _stands(self, session_id: str, user_id: str | None) -> bool | None:
+        """Whether the session lives; None when the entry is wrong: its hash was lost, or is another user's by now."""
         bucket, _, key = self._place(session_id)
         (expires, owner), now = await self._scripts.read(bucket, "HMGET", key, "expires", "user_id")
-        return int(expires or 0) > now and user_id in (None, owner)
+        return int(expires) > now if expires and user_id in (None, owner) else None
 
     async def _batch(self, index: str, after: Place | None, wanted: int | None) -> list[Place]:
         """The entries of an index over all buckets, newest first, that come after `after`."""
@@ -314,10 +317,10 @@ class RedisSessionStore(SessionStore):
         _, now = await self._scripts.read(0, "PING")
         last = now // 60_000_000
         counts: dict[str, int] = {}
-        for hour in range((last - minutes + 1) // 60, last // 60 + 1):
-            for flat in await self._scripts.everywhere(f"m:{hour}", "HGETALL"):
-                for name, count in pairs(flat):
-                    counts[name] = counts.get(name, 0) + int(count)
+        hours = range((last - minutes + 1) // 60, last // 60 + 1)
+        for flats in await asyncio.gather(*(self._scripts.everywhere(f"m:{hour}", "HGETALL") for hour in hours)):
+            for name, count in (each for flat in flats for each in pairs(flat)):
+                counts[name] = counts.get(name, 0) + int(count)
         return [
             (from_microseconds(minute * 60_000_000), counts.get(f"c{minute}", 0), counts.get(f"e{minute}", 0))
             for minute in range(last - minutes + 1, last + 1)
@@ -326,11 +329,12 @@ class RedisSessionStore(SessionStore):
     # ---- the store ------------------------------------------------------------------------------------
 
     async def get_stats(self) -> dict[str, Any]:
+        active = await self.count_active()  # first: INFO has an answer even where sessions have none
         text, _ = await self._scripts.read(0, "INFO", "everything")
         info = dict(row.split(":", 1) for row in text.splitlines() if ":" in row)
         return {
             "store_type": "redis",
-            "active_sessions": await self.count_active(),
+            "active_sessions": active,
             "redis_version": info.get("valkey_version") or info["redis_version"],
             "connected_clients": int(info["connected_clients"]),
             "used_memory_human": info["used_memory_human"],
@@ -369,7 +373,9 @@ class RedisSessionStore(SessionStore):
             by_bucket.setdefault(bucket_of(session_id), []).append(session_id)
         mended = 0
         for bucket, ids in by_bucket.items():
-            mended += await self._scripts.run(bucket, "mend", self._scripts.roots[bucket], index, self._grace, *ids)
+            root = self._scripts.roots[bucket]
+            with suppress(Refused):  # a read-only replica: what was read is right all the same
+                mended += await self._scripts.run(bucket, "mend", root, index, self._grace, *ids)
         if mended:
             self.mended += mended
             logger.warning("session_store.mended index=%s entries=%d", index[:1], mended)

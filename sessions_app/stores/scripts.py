@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from sessions_app.lua import OF_SESSION, scripts
+from sessions_app.lua import WRITING, scripts
 from sessions_app.servers import Server
 from sessions_app.stores.breaker import available
 from sessions_app.stores.clients import AnyClient, client_for
@@ -50,7 +50,7 @@ class Scripts:
             reply = await line.send(pack(("EVALSHA", script.sha, script.keys, *texts)))
         except Refused as refused:
             reply = await self._again(bucket, refused, pack(("EVAL", script.source, script.keys, *texts)))
-        if line.breaker.refusing and reply is not None and name in OF_SESSION:  # those write when they answer
+        if line.breaker.unsettled and reply is not None and name in WRITING:
             line.breaker.accepted()
         return reply
 

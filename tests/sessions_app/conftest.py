@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis
 
+from agent_app.apps import close_conversation
 from sessions_app.signals import session_ended
 from sessions_app.stores import InMemorySessionStore, RedisSessionStore, SessionStore
 from tests.conftest import ValkeyServer
@@ -57,9 +58,12 @@ def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
 
 
 @pytest.fixture
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def alone() -> Iterator[None]:
     """The chat listens to the ends, too, and would want its database."""
-    monkeypatch.setattr(session_ended, "receivers", [])
+    uid = "agent_app.session_ended"
+    assert session_ended.disconnect(dispatch_uid=uid)
+    yield
+    session_ended.connect(close_conversation, dispatch_uid=uid)
 
 
 @pytest.fixture

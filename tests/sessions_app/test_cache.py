@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 import redis
+import time_machine
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.core.checks import run_checks
+from django_redis.cache import RedisCache
 from pytest_django.fixtures import Settings
 
 from sessions_app.cache import session_key
@@ -119,6 +122,38 @@ async def test_what_goes_past_the_store_raises_a_sentence(
     with pytest.raises(TypeError, match=r"through sessions_app\.stores\.get_store\(\)"):
         call(cache)
     assert await aliased.get("s") == before
+
+
+# What django-redis offers beyond these reads or writes a value, past the store.
+OPEN = {
+    "clear", "client", "close", "delete", "delete_many", "has_key", "iter_keys", "keys", "lock", "pttl", "ttl",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("aliased", ["redis"], indirect=True)
+async def test_whatever_django_redis_offers_raises_a_sentence(aliased: SessionStore, cache: Any) -> None:
+    await fill(aliased, "s")
+    before = await aliased.get("s")
+    offered = {name for name, value in vars(RedisCache).items() if callable(value) and not name.startswith("_")}
+    assert {"hset", "hkeys", "sadd", "smembers", "zadd", "zrange", "get", "set", "expire", "persist"} <= offered
+    for name in sorted(offered - OPEN):
+        with pytest.raises(TypeError, match=r"through sessions_app\.stores\.get_store\(\)"):
+            getattr(cache, name)("s", "field", 1)
+    for name in sorted(name for name in vars(BaseCache) if name.startswith("a") and name[1:] in offered - OPEN):
+        with pytest.raises(TypeError, match=r"through sessions_app\.stores\.get_store\(\)"):
+            await getattr(cache, name)(["s"] if name == "aget_many" else {"s": 1} if name == "aset_many" else "s", 1)
+    assert await aliased.get("s") == before
+
+
+@pytest.mark.parametrize("aliased", ["redis"], indirect=True)
+@pytest.mark.parametrize("ahead", [-86400, 86400])
+async def test_keys_are_judged_by_the_servers_clock(aliased: SessionStore, cache: Any, ahead: int) -> None:
+    await fill(aliased, "alive")
+    await fill(aliased, "gone", ttl=0.001)
+    while await aliased.exists("gone"):
+        pass
+    with time_machine.travel(time.time() + ahead):
+        assert cache.keys("*") == ["alive"]
 
 
 async def test_clear_takes_our_prefix_alone(

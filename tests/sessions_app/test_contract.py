@@ -147,6 +147,30 @@ async def test_atomic_update_of_what_is_no_number_changes_nothing(store: Session
     assert await store.get("s") == before
 
 
+@pytest.mark.parametrize(
+    ("old", "delta"), [(0.5, 10**400), (10**400, 0.5), (1e308, 1e308), (1e308, 10**308), (-1e308, -1e308)]
+)
+async def test_a_sum_past_what_a_float_holds_changes_nothing(store: SessionStore, old: float, delta: float) -> None:
+    before = await fresh(store, metadata={"big": old, "n": 1})
+    with pytest.raises(ValueError, match="big would be larger than a float can be"):
+        await store.update("s", {"n": 1, "user_id": "u", "big": delta}, atomic=True)
+    with pytest.raises(ValueError, match="big would be larger than a float can be"):
+        await store.increment_counter("s", "big", delta)
+    assert await store.get("s") == before
+
+
+async def test_a_number_of_too_many_digits_is_refused(store: SessionStore) -> None:
+    before = await fresh(store, metadata={"n": 1, "long": 9 * 10**4299})
+    for name, delta in (("n", 10**5000), ("absent", 10**5000), ("long", 10**4299)):
+        with pytest.raises(ValueError, match="digits"):
+            await store.update("s", {"user_id": "u", name: delta}, atomic=True)
+        with pytest.raises(ValueError, match="digits"):
+            await store.increment_counter("s", name, delta)
+    with pytest.raises(ValueError, match="digits"):
+        await store.increment_counter("never", "n", 10**5000)
+    assert await store.get("s") == before
+
+
 async def test_twenty_concurrent_updates_of_different_keys_all_survive(store: SessionStore) -> None:
     await fresh(store)
     await asyncio.gather(*(store.update("s", {"metadata": {f"k{n}": n}}) for n in range(20)))
@@ -340,15 +364,28 @@ async def test_without_sliding_reads_do_not_renew(store: SessionStore) -> None:
     assert left < 0.175
 
 
-@pytest.mark.parametrize("ttl", [0, -1, -0.5, float("nan"), float("inf")])
-async def test_a_ttl_is_positive(store: SessionStore, ttl: float) -> None:
-    with pytest.raises(ValueError, match="ttl"):
+@pytest.mark.parametrize("ttl", [0, -1, -0.5, float("nan"), float("inf"), 1e9, 10**9, 10**400])
+async def test_a_ttl_is_positive_and_below_a_billion(
+    store: SessionStore, make_store: Callable[..., SessionStore], ttl: float
+) -> None:
+    bounds = r"ttl=.*greater than 0 and less than 1,000,000,000"
+    with pytest.raises(ValueError, match=bounds):
         await store.set("s", SessionData("s"), ttl)
-    with pytest.raises(ValueError, match="ttl"):
+    with pytest.raises(ValueError, match=bounds):
         await store.touch("s", ttl)
-    with pytest.raises(ValueError, match="ttl"):
+    with pytest.raises(ValueError, match=bounds):
         await store.get_or_create("s", lambda: SessionData("s"), ttl)
+    with pytest.raises(ValueError, match=bounds):
+        make_store(default_ttl=ttl)
     assert await store.exists("s") is False
+
+
+async def test_the_longest_ttl_is_kept(store: SessionStore) -> None:
+    await fresh(store, ttl=1e9 - 1)
+    left = await store.ttl("s")
+    assert left is not None
+    assert 1e9 - 10 < left <= 1e9 - 1
+    assert await store.list_active() == ["s"]
 
 
 async def test_get_or_create(store: SessionStore) -> None:

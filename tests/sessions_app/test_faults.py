@@ -19,6 +19,7 @@ from redis.retry import Retry
 
 from sessions_app.servers import Server
 from sessions_app.stores import RedisSessionStore, SessionData, StoreUnavailable
+from sessions_app.stores.breaker import Breaker
 from tests.conftest import ValkeyServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("alone")]
@@ -161,7 +162,9 @@ async def test_loading_is_away(store: RedisSessionStore, own_valkey: ValkeyServe
 async def test_read_only_replica(store: RedisSessionStore, admin: redis.Redis) -> None:
     await store.set("gone", SessionData("gone"), 0.01)
     await asyncio.sleep(0.02)
-    await store.set("s", SessionData("s", user_id="u"))
+    for name in ("s", "lost"):
+        await store.set(name, SessionData(name, user_id="u"))
+    admin.delete(store._place("lost")[2])
     admin.execute_command("REPLICAOF", "127.0.0.1", "1")
     data = await store.get("s")
     assert data is not None
@@ -175,8 +178,14 @@ async def test_read_only_replica(store: RedisSessionStore, admin: redis.Redis) -
     assert await store.delete("s") is False
     with pytest.raises(StoreUnavailable, match="READONLY"):
         await store.cleanup_expired()
+    # What they meet that does not fit cannot be mended there; what they read is right all the same.
     assert await store.list_active() == ["s"]
+    assert await store.sessions_of("u") == ["s"]
+    assert [row.session_id for row, _ in (await store.page())[0]] == ["s"]
+    assert store.mended == 0
     admin.execute_command("REPLICAOF", "NO", "ONE")
+    assert await store.sessions_of("u") == ["s"]
+    assert store.mended == 1
     assert await store.count_message("s") is not None
     assert store.available is True
 
@@ -199,6 +208,88 @@ async def test_memory_is_full(store: RedisSessionStore, admin: redis.Redis, capl
     assert await store.count_message("s") is not None
     assert store.available is True
     assert len(re.findall("session_store.refuses .*code=OOM", caplog.text)) == 1
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [message.split()[0] for message in caplog.messages if message.startswith("session_store.")]
+
+
+async def test_a_database_that_is_none_is_said_once(own_valkey: ValkeyServer, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    store = RedisSessionStore(own_valkey.url.replace("/0", "/99"), options=FAST)
+    started = time.perf_counter()
+    while time.perf_counter() - started < 1.5:  # the circuit's probe asks again
+        assert await store.count_message("s") is None
+        await asyncio.sleep(0.001)
+    assert said(caplog) == ["session_store.away"]
+    assert "DB index is out of range" in caplog.text
+
+
+async def test_a_server_that_greets_and_then_is_away_is_said_once(
+    store: RedisSessionStore, admin: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    await store.set("s", SessionData("s"))
+    caplog.set_level(logging.INFO)
+    admin.config_set("replica-serve-stale-data", "no")
+    admin.execute_command("REPLICAOF", "127.0.0.1", "1")
+    for _ in range(3):
+        await assert_degraded(store)
+    assert said(caplog) == ["session_store.away"]
+    admin.execute_command("REPLICAOF", "NO", "ONE")
+    await healed(store)
+    assert await store.exists("s")
+    assert said(caplog) == ["session_store.away", "session_store.back"]
+
+
+async def test_a_full_memory_that_lets_deletes_through_is_said_once(
+    store: RedisSessionStore, admin: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    for n in range(10):
+        await store.set(f"s{n}", SessionData(f"s{n}"))
+    caplog.set_level(logging.INFO)
+    admin.config_set("maxmemory", "1")
+    for n in range(10):
+        assert await store.set("t", SessionData("t")) is False
+        assert await store.delete(f"s{n}") is True
+        assert store.available is False
+    assert said(caplog) == ["session_store.refuses"]
+
+
+async def test_a_memory_on_its_edge_is_said_once(
+    store: RedisSessionStore, admin: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    await store.set("s", SessionData("s"))
+    caplog.set_level(logging.INFO)
+    for _ in range(5):
+        admin.config_set("maxmemory", "1")
+        assert await store.set("t", SessionData("t")) is False
+        assert store.available is False
+        admin.config_set("maxmemory", "0")
+        assert await store.count_message("s") is not None
+        assert store.available is True
+    assert said(caplog) == ["session_store.refuses"]
+    (await store._scripts.line(0)).breaker._refused_at -= Breaker.SETTLED_SECONDS  # as if they had passed
+    assert await store.count_message("s") is not None
+    assert await store.count_message("s") is not None
+    assert said(caplog) == ["session_store.refuses", "session_store.accepts"]
+    admin.config_set("maxmemory", "1")
+    assert await store.set("t", SessionData("t")) is False
+    assert said(caplog) == ["session_store.refuses", "session_store.accepts", "session_store.refuses"]
+
+
+async def test_a_hand_in_the_data_is_said_once_a_minute(
+    store: RedisSessionStore, admin: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    await store.set("s", SessionData("s"))
+    for n in range(3):
+        admin.set(store._place(f"t{n}")[2], "a hand in the data")
+    for n in range(9):
+        assert await store.count_message(f"t{n % 3}") is None
+        assert await store.count_message("s") is not None
+    assert said(caplog) == ["session_store.error"]
+    (await store._scripts.line(0)).breaker._errors["WRONGTYPE"] -= Breaker.ERROR_SECONDS  # as if it had passed
+    assert await store.count_message("t1") is None
+    assert said(caplog) == ["session_store.error"] * 2
 
 
 async def test_sessions_end_though_memory_is_full(

@@ -9,8 +9,10 @@ import pytest
 import redis
 from asgiref.sync import async_to_sync
 
+from sessions_app.cache import bucket_of
 from sessions_app.signals import session_ended
 from sessions_app.stores import InMemorySessionStore, RedisSessionStore, SessionData, SessionStore, base
+from sessions_app.stores.coalescing import Line
 from sessions_app.sweeper import Sweeper
 from tests.conftest import ValkeyServer
 
@@ -269,13 +271,84 @@ async def test_an_entry_that_a_lost_hash_left_names_nobody_elses_session(
     await redis_store.set("s", SessionData("s", user_id="old", escalated=True))
     server.delete(key_of(redis_store, "s"))
     await redis_store.set("s", SessionData("s", user_id="new"))
-    assert await redis_store.sessions_of("old") == []
     assert await redis_store.page(user_id="old") == ([], None)
     assert redis_store.mended == 1
     assert await redis_store.page(user_id="old") == ([], None)
     assert await redis_store.audit() == 1  # the entry among the escalated
     assert redis_store.mended == 2
     assert await redis_store.sessions_of("new") == ["s"]
+
+
+@pytest.mark.parametrize("drift", ["lost", "foreign"])
+async def test_asking_for_a_users_sessions_mends_the_list(
+    redis_store: RedisSessionStore, server: redis.Redis, drift: str
+) -> None:
+    for n in range(5):
+        await redis_store.set(f"s{n}", SessionData(f"s{n}", user_id="u"))
+    for n in range(2):
+        server.delete(key_of(redis_store, f"s{n}"))
+        if drift == "foreign":
+            await redis_store.set(f"s{n}", SessionData(f"s{n}", user_id="other"))
+    assert await redis_store.sessions_of("u") == ["s4", "s3", "s2"]
+    assert redis_store.mended == 2
+    listed = [name for root in redis_store._scripts.roots for name in server.zrange(root + "u:u", 0, -1)]
+    assert sorted(listed) == ["s2", "s3", "s4"]
+    assert await redis_store.sessions_of("u") == ["s4", "s3", "s2"]
+    assert redis_store.mended == 2
+    assert await redis_store.audit() == 0
+
+
+async def test_listing_mends_what_has_lost_its_hash(redis_store: RedisSessionStore, server: redis.Redis) -> None:
+    for n in range(5):
+        await redis_store.set(f"s{n}", SessionData(f"s{n}"))
+    server.delete(key_of(redis_store, "s3"))
+    assert await redis_store.list_active() == ["s4", "s2", "s1", "s0"]
+    assert redis_store.mended == 1
+    assert await redis_store.audit() == 0
+
+
+async def test_a_session_that_waits_for_the_sweeper_is_no_drift(own_valkey: ValkeyServer, ended: Ended) -> None:
+    """Nor does it cost a round trip more: a list of a user's sessions is two turns."""
+    store = RedisSessionStore(own_valkey.url, "l:")
+    await store.set("alive", SessionData("alive", user_id="u"))
+    await expired(store, 3)
+    scripts_before = run_scripts(own_valkey)
+    before = Line.turns
+    assert await store.sessions_of("u") == ["alive"]
+    assert Line.turns - before == 2
+    assert run_scripts(own_valkey) == scripts_before
+    assert store.mended == 0
+    assert await store.cleanup_expired() == 3
+
+
+def run_scripts(server: ValkeyServer) -> int:
+    stats = redis.Redis(port=server.port).info("commandstats")
+    return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "evalsha"))
+
+
+async def test_a_users_list_always_goes_by_itself(redis_store: RedisSessionStore, server: redis.Redis) -> None:
+    await redis_store.set("s", SessionData("s", user_id="u"), 100)
+    users = redis_store._scripts.roots[bucket_of("s")] + "u:u"
+
+    async def touched() -> None:
+        server.zadd(users, {"s": 1})
+        await redis_store.touch("s")
+
+    async def mended() -> None:
+        await redis_store.audit()
+
+    for act in (
+        lambda: redis_store.increment_counter("s", "n"),
+        lambda: redis_store.increment_counter("s", "f", 0.5),
+        lambda: redis_store.update("s", {"a": 1}),
+        lambda: redis_store.count_message("s"),
+        touched,
+        mended,
+    ):
+        server.delete(users)
+        await act()
+        assert 699_000 < server.pttl(users) <= 700_001  # the session's 100 s and the hash's grace
+    assert await redis_store.sessions_of("u") == ["s"]
 
 
 async def test_a_sweep_that_fails_does_not_end_the_sweeper(caplog: pytest.LogCaptureFixture) -> None:

@@ -72,13 +72,13 @@ def test_message(bucket: Bucket) -> None:
 
 
 def test_increment(bucket: Bucket) -> None:
-    assert bucket.run("increment", "m:n", "1", MOST) is None
+    assert bucket.run("increment", "m:n", "1", MOST, GRACE) is None
     bucket.save("m:word", '"x"', "m:big", str(2**63 - 1))
-    assert bucket.run("increment", "m:n", "2", MOST) == "2"
+    assert bucket.run("increment", "m:n", "2", MOST, GRACE) == "2"
     assert bucket.run("increment", "m:n", str(2**53), MOST, GRACE) == str(2**53 + 2)
-    assert bucket.run("increment", "m:word", "1", MOST) == ["slow", '"x"']
-    assert bucket.run("increment", "m:big", "1", MOST) == ["slow", str(2**63 - 1)]
-    assert bucket.run("increment", "m:other", "1", "20")[0] == "size"
+    assert bucket.run("increment", "m:word", "1", MOST, GRACE) == ["slow", '"x"']
+    assert bucket.run("increment", "m:big", "1", MOST, GRACE) == ["slow", str(2**63 - 1)]
+    assert bucket.run("increment", "m:other", "1", "20", GRACE)[0] == "size"
     assert bucket.field("m:other") is None
 
 
@@ -106,6 +106,11 @@ def test_touch_left_and_living(bucket: Bucket) -> None:
     bucket.run("touch", "50000000", GRACE)
     assert 49_000_000 < bucket.run("left") <= 50_000_000
     assert bucket.field("ttl") == "50000000"
+
+
+def test_now(bucket: Bucket) -> None:
+    seconds, microseconds = bucket.server.time()
+    assert 0 <= int(bucket.run("now")) - (seconds * 1_000_000 + microseconds) < 5_000_000
 
 
 def test_finish_and_claim(bucket: Bucket) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -12,7 +14,7 @@ from redis.crc import key_slot
 
 from sessions_app.servers import Server
 from sessions_app.stores import RedisSessionStore, SessionData, StoreUnavailable
-from sessions_app.stores.coalescing import Refused, pack
+from sessions_app.stores.coalescing import Line, Refused, pack
 from tests.conftest import ValkeyServer
 from tests.sessions_app.test_lifecycle import key_of
 
@@ -142,6 +144,41 @@ async def test_commands_of_one_turn_share_a_write(redis_store: RedisSessionStore
     assert reads <= 5  # two of them are the questions themselves
 
 
+CALLS: list[tuple[str, int, Callable[[RedisSessionStore, list[str]], Awaitable[Any]]]] = [
+    ("get", 1, lambda store, ids: store.get(ids[0])),
+    ("get_or_create of a living one", 1, lambda store, ids: store.get_or_create(ids[0], lambda: SessionData(ids[0]))),
+    ("count_message", 1, lambda store, ids: store.count_message(ids[0])),
+    ("atomic update", 1, lambda store, ids: store.update(ids[0], {"n": 1, "plan": "gold"}, atomic=True)),
+    ("get_many", 1, lambda store, ids: store.get_many(ids)),
+    ("count_active", 1, lambda store, ids: store.count_active()),
+    ("page", 2, lambda store, ids: store.page(limit=100)),
+    ("page of a user", 2, lambda store, ids: store.page(limit=100, user_id="u")),
+    ("page of the escalated", 2, lambda store, ids: store.page(limit=100, escalated=True)),
+    ("list_active", 2, lambda store, ids: store.list_active()),
+    ("list_active in part", 2, lambda store, ids: store.list_active(limit=50, offset=10)),
+    ("sessions_of", 2, lambda store, ids: store.sessions_of("u")),
+    ("activity", 2, lambda store, ids: store.activity()),
+    ("get_stats", 2, lambda store, ids: store.get_stats()),
+    ("delete_many", 2, lambda store, ids: store.delete_many(ids)),
+]
+
+
+@pytest.mark.parametrize(("turns", "call"), [row[1:] for row in CALLS], ids=[row[0] for row in CALLS])
+@pytest.mark.parametrize("sessions", [2, 100, 300])
+async def test_round_trips(
+    redis_store: RedisSessionStore,
+    sessions: int,
+    turns: int,
+    call: Callable[[RedisSessionStore, list[str]], Awaitable[Any]],
+) -> None:
+    """However many sessions: what a call wants at once, it asks for at once."""
+    ids = [f"s{n}" for n in range(sessions)]
+    await asyncio.gather(*(redis_store.set(name, SessionData(name, user_id="u", escalated=True)) for name in ids))
+    before = Line.turns
+    await call(redis_store, ids)
+    assert Line.turns - before == turns
+
+
 async def test_more_callers_than_the_line_holds(redis_store: RedisSessionStore) -> None:
     await redis_store.set("s", SessionData("s"))
     results = await asyncio.gather(*(redis_store.increment_counter("s", "n") for _ in range(12_000)))
@@ -195,6 +232,8 @@ async def test_unix_socket(tmp_path: Path) -> None:
             "redis+sentinel://:p@a:1,b/main/3",
             Server(db=3, password="p", sentinels=(("a", 1), ("b", 26379)), service="main"),
         ),
+        ("redis+sentinel://a:1/main?db=4", Server(db=4, sentinels=(("a", 1),), service="main")),
+        ("redis+cluster://a:1/0", Server("a", 1, cluster=(("a", 1),))),
         ("redis+cluster://a:1,[::1]:2", Server("a", 1, cluster=(("a", 1), ("::1", 2)))),
         ("rediss+cluster://a", Server("a", 6379, tls=(), cluster=(("a", 6379),))),
     ],
@@ -212,6 +251,9 @@ def test_urls(url: str, expected: Server) -> None:
         ("redis+sentinel://a:1", "service is missing", "redis+sentinel://"),
         ("redis+sentinel://a:1/main/abc", "database 'abc'", "/service/db"),
         ("redis+cluster://", "a host is missing", "redis+cluster://"),
+        ("redis+cluster://a:1,b:2/3", "a cluster has the database 0 alone, not 3", "redis+cluster://"),
+        ("rediss+cluster://a:1?db=2", "a cluster has the database 0 alone, not 2", "rediss+cluster://"),
+        ("redis+cluster://a:1/abc", "database 'abc'", "redis+cluster://"),
         ("redis://h:port/0", "the port", "redis://"),
         ("redis://u:sec/ret@h/0", "the port", "redis://"),
         ("redis://h:1/abc", "database 'abc'", "host:port/db"),

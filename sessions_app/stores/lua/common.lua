@@ -43,17 +43,22 @@ local function write(texts, first)
   for i = first, #texts, 2000 do redis.call('HSET', key, unpack(texts, i, math.min(i + 1999, #texts))) end
 end
 
--- Put the session where its user, its state and its activity say. `until_ms`: when its hash goes, if that has moved.
-local function place(session, user, escalated, active, until_ms)
+-- Without a sweeper a user's list must not stay for ever: it goes with the last of its hashes.
+local function outlive(sessions, until_ms)
+  -- GT leaves a key that never expires alone.
+  if redis.call('PEXPIREAT', sessions, until_ms, 'GT') == 0 and redis.call('PTTL', sessions) == -1 then
+    redis.call('PEXPIREAT', sessions, until_ms)
+  end
+end
+
+-- Put the session where its user, its state and its activity say. `until_ms`: when its hash goes; `moved`: whether it
+-- went earlier until now.
+local function place(session, user, escalated, active, until_ms, moved)
   redis.call('ZADD', root .. 'a', active, session)
   if escalated == '1' then redis.call('ZADD', root .. 'e', active, session) end
   if user then
     local sessions = root .. 'u:' .. user
-    redis.call('ZADD', sessions, active, session)
-    -- Without a sweeper a user's list must not stay for ever. GT leaves a key that never expires alone.
-    if until_ms and redis.call('PEXPIREAT', sessions, until_ms, 'GT') == 0 and redis.call('PTTL', sessions) == -1 then
-      redis.call('PEXPIREAT', sessions, until_ms)
-    end
+    if redis.call('ZADD', sessions, active, session) == 1 or moved then outlive(sessions, until_ms) end
   end
 end
 

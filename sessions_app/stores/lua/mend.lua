@@ -17,7 +17,7 @@ local function mend(session)
       and (not own[2] or redis.call('ZSCORE', root .. 'u:' .. own[2], session))
     if fits then return removed end
     redis.call('ZADD', root .. 'x', own[1], session)
-    place(session, own[2], own[3], own[4], milliseconds(own[1] + tonumber(ARGV[2])))
+    place(session, own[2], own[3], own[4], milliseconds(own[1] + tonumber(ARGV[2])), true)
     return 1
   end
   -- It expired and nobody has swept it yet: claim.lua tells it.

@@ -28,6 +28,6 @@ redis.call('HSETNX', key, 'created_at', stamp)
 redis.call('PEXPIREAT', key, until_ms)
 redis.call('ZADD', root .. 'x', whole(expires), id)
 local own = redis.call('HMGET', key, 'user_id', 'escalated')
-place(id, own[1], own[2], stamp, until_ms)
+place(id, own[1], own[2], stamp, until_ms, true)
 if ARGV[1] == 'create' then return redis.call('HGETALL', key) end
 return 1

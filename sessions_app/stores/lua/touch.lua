@@ -10,5 +10,5 @@ local until_ms = milliseconds(expires + tonumber(ARGV[2]))
 redis.call('HSET', key, 'expires', expires, 'ttl', ttl)
 redis.call('PEXPIREAT', key, until_ms)
 redis.call('ZADD', root .. 'x', expires, id)
-if own[3] then redis.call('PEXPIREAT', root .. 'u:' .. own[3], until_ms, 'GT') end
+if own[3] then outlive(root .. 'u:' .. own[3], until_ms) end
 return redis.call('HGETALL', key)

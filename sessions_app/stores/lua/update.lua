@@ -44,5 +44,5 @@ texts[#texts + 1] = 'last_activity'
 texts[#texts + 1] = stamp
 write(texts, 1)
 unplace(id, user)
-place(id, fields['user_id'], fields['escalated'], stamp, milliseconds(fields['expires'] + tonumber(ARGV[2])))
+place(id, fields['user_id'], fields['escalated'], stamp, milliseconds(fields['expires'] + tonumber(ARGV[2])), false)
 return 'done'

@@ -1,0 +1,2 @@
+-- Returns the server's time in microseconds, as text.
+return stamp

@@ -81,6 +81,8 @@ class Group:
         done = act.on(row, now, terms)
         if sent_as is not None and done.entries:
             found[(row.id, sent_as)] = done.entries[0]  # the same client_id may come twice within one group
+        if act.in_doubt and done.entries:
+            found[message_id] = done.entries[0]  # and so may an answer whose first try waited here while it was retried
         return done
 
 

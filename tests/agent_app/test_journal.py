@@ -31,6 +31,7 @@ from agent_app.models.turns import (
     TakeOver,
     TakeTurn,
 )
+from agent_app.transaction import Group
 from tests.faults.proxy import Proxy
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
@@ -114,6 +115,17 @@ async def test_acts_of_one_moment_share_commits_and_are_numbered_without_gap(jou
         seqs = [done.entry.seq for done in sent[place::5] if done.entry]
         assert seqs == list(range(1, 41))
         assert [seq for seq, _, _ in await log_of(journal, chat)] == seqs
+
+
+async def test_an_answer_and_its_second_try_within_one_group_are_one(journal: Journal) -> None:
+    """Its first try was told `unavailable` while it waited; both reach the database together."""
+    chat = await new_chat(journal)
+    answer = AgentReply(chat, leased(await journal.do(said("hello", chat))), "hi", tried=True)
+    first, again = await journal.read(Group([answer, answer]).run)
+    assert first is not None
+    assert again is not None
+    assert (first.refused, again.refused, again.repeated) == (None, None, True)
+    assert await log_of(journal, chat) == [(1, "customer", "hello"), (2, "agent", "hi")]
 
 
 async def test_the_same_client_id_within_one_group_is_stored_once(journal: Journal) -> None:

@@ -209,8 +209,8 @@ async def rate_chat(conversation: Conversation, rating: int, comment: str) -> No
     await journal.read(Feedback.objects.rate, conversation, rating, comment)
 
 
-async def judge_message(conversation: Conversation, seq: int, helpful: bool) -> None:
-    if not await journal.read(Feedback.objects.judge, conversation, seq, helpful):
+async def judge_message(conversation: Conversation, seq: int, helpful: bool, comment: str = "") -> None:
+    if not await journal.read(Feedback.objects.judge, conversation, seq, helpful, comment):
         raise Refused("not_found", "There is no answer with this seq.", field="seq")
 
 

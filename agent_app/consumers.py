@@ -281,7 +281,7 @@ class ChatConsumer(AsyncConsumer):
             return
         if not isinstance(seq, int) or isinstance(seq, bool) or not isinstance(helpful, bool):
             raise Refused("invalid", "Send seq and helpful (true or false), or a rating from 1 to 5.", field="helpful")
-        await chat.judge_message(self.conversation, seq, helpful)
+        await chat.judge_message(self.conversation, seq, helpful, clean_comment(frame.get("comment")))
         self.follower.put({"type": "ack", "seq": seq})
 
     async def _typing(self, frame: dict[str, Any]) -> None:

@@ -184,6 +184,7 @@ class RatingSerializer(serializers.Serializer[Any]):
 
 class HelpfulSerializer(serializers.Serializer[Any]):
     helpful = serializers.BooleanField()
+    comment = WireField(clean_comment, required=False, allow_null=True, default="")
 
 
 class TranscriptQuerySerializer(serializers.Serializer[Any]):

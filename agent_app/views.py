@@ -254,12 +254,16 @@ class FeedbackView(CustomerView):
 
 class MessageFeedbackView(CustomerView):
     @extend_schema(
-        operation_id="chat_judge_message", request=HelpfulSerializer, responses=answers(204, None, 400, 401, 404, 503)
+        operation_id="chat_judge_message",
+        request=HelpfulSerializer,
+        responses=answers(204, None, 400, 401, 404, 413, 503),
     )
     def post(self, request: Request, session_id: str, seq: int) -> Response:
-        """Says whether one answer helped."""
+        """Says whether one answer helped, and why not."""
         given = validated(HelpfulSerializer, request.data)
-        async_to_sync(chat.judge_message)(customers_chat(request, session_id), seq, given["helpful"])
+        async_to_sync(chat.judge_message)(
+            customers_chat(request, session_id), seq, given["helpful"], given["comment"] or ""
+        )
         return Response(status=204)
 
 

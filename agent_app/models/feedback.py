@@ -13,11 +13,11 @@ class FeedbackQuerySet(models.QuerySet["Feedback"]):
         said = {"rating": rating, "comment": comment, "said_at": timezone.now()}
         self.update_or_create(conversation=conversation, seq=None, defaults=said)
 
-    def judge(self, conversation: Conversation, seq: int, helpful: bool) -> bool:
-        """Whether one answer helped; a later word replaces it. False when there is no such answer."""
+    def judge(self, conversation: Conversation, seq: int, helpful: bool, comment: str = "") -> bool:
+        """Whether one answer helped, and why not; a later word replaces it. False when there is no such answer."""
         if not conversation.messages.filter(seq=seq, role__in=["agent", "staff"]).exists():
             return False
-        said = {"helpful": helpful, "said_at": timezone.now()}
+        said = {"helpful": helpful, "comment": comment, "said_at": timezone.now()}
         self.update_or_create(conversation=conversation, seq=seq, defaults=said)
         return True
 

@@ -65,7 +65,7 @@ async def test_a_chat_is_rated_also_after_its_end(desk: Desk) -> None:
 async def test_an_answer_is_judged(desk: Desk) -> None:
     chat = await Chat.open(desk.url)
     await chat.say("Hello")
-    assert (await chat.http.post("/messages/2/feedback/", json={"helpful": False})).status_code == 204
+    assert (await chat.http.post("/messages/2/feedback/", json={"helpful": False, "comment": "Old"})).status_code == 204
     own = await chat.http.post("/messages/1/feedback/", json={"helpful": True})
     assert (own.status_code, own.json()["code"]) == (404, "not_found")
     async with chat.socket() as socket:

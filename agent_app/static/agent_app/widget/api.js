@@ -17,7 +17,7 @@ export class Refused extends Error {
 /** The desk cannot be reached: worth another try. */
 export class Unreachable extends Error {}
 
-export async function call(method, url, { token, body } = {}) {
+export async function call(method, url, { token, body, as = "json" } = {}) {
   const headers = { Accept: "application/json" };
   if (token) headers.Authorization = `Bearer ${token}`;
   if (body) headers["Content-Type"] = "application/json";
@@ -29,6 +29,7 @@ export async function call(method, url, { token, body } = {}) {
     if (!(error instanceof TypeError)) throw error;
     throw new Unreachable();
   }
+  if (response.ok && as === "blob") return response.blob();
   const json = response.headers.get("Content-Type")?.includes("json") ? await response.json() : {};
   if (!response.ok) throw new Refused(response.status, json);
   return json;

@@ -1,5 +1,7 @@
 // One row of the thread: a message of the log, or one that waits to be sent.
 import { element, icon, PATHS } from "./element.js";
+import { fileList } from "./files.js";
+import { judgement } from "./judgement.js";
 import { citationLink, rendered } from "./markdown.js";
 import { strings } from "./strings.js";
 
@@ -12,6 +14,7 @@ export function sender({ role, author }) {
 
 /** A customer's own text is shown as typed: nobody expects their asterisks to vanish. */
 function body(message) {
+  if (!message.text) return null; // a file says it all
   if (message.role === "customer") return element("div", { class: "text plain", dir: "auto" }, message.text);
   return element("div", { class: "text", dir: "auto" }, rendered(message.text, message.citations));
 }
@@ -30,8 +33,9 @@ export function messageRow(message, act) {
     "div",
     { class: `row ${message.role}`, "data-seq": message.seq },
     element("span", { class: "unseen" }, strings.said(sender(message))),
-    element("div", { class: "bubble" }, body(message), sources(message.citations)),
+    element("div", { class: "bubble" }, body(message), fileList(message.attachments), sources(message.citations)),
     foot,
+    message.role === "agent" ? judgement(message, act) : null,
   );
   const choices = choiceButtons(message, act);
   if (choices) node.insertBefore(choices, foot);
@@ -49,7 +53,7 @@ function choiceButtons(message, act) {
 
 export function pendingRow(entry, act) {
   const foot = element("p", { class: "foot" });
-  const message = { role: "customer", text: entry.text };
+  const message = { role: "customer", text: entry.text, attachments: entry.attachments };
   const again = element("button", { type: "button", class: "link", onclick: () => act.retry(entry) }, strings.retry);
   const away = element("button", { type: "button", class: "link", onclick: () => act.discard(entry) }, strings.discard);
   const failed = element("p", { class: "failed", role: "alert", hidden: true }, element("span"), element("span", {}, again, " ", away));
@@ -57,7 +61,7 @@ export function pendingRow(entry, act) {
     "div",
     { class: "row customer pending" },
     element("span", { class: "unseen" }, strings.said(strings.you)),
-    element("div", { class: "bubble" }, body(message)),
+    element("div", { class: "bubble" }, body(message), fileList(message.attachments)),
     foot,
     failed,
   );

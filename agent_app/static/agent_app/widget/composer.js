@@ -1,5 +1,6 @@
 // Where the customer writes. What is typed is kept until it is sent: a reload brings it back.
 import { element, icon, PATHS } from "./element.js";
+import { Files } from "./files.js";
 import { forget, recall, remember } from "./memory.js";
 import { strings } from "./strings.js";
 
@@ -22,7 +23,11 @@ export class Composer {
     this.text.value = recall(DRAFT) ?? "";
     this.length = element("p", { id: "length", class: "length", role: "status" });
     this.button = element("button", { type: "submit", class: "send", "aria-label": strings.send }, icon(PATHS.send));
-    this.node = element("form", { class: "composer" }, this.text, this.button);
+    this.files = new Files(chat);
+    this.node = element("form", { class: "composer" }, this.files.button, this.files.input, this.text, this.button);
+    this.above = element("div", { class: "above" }, this.files.list, this.files.problem, this.files.said);
+    this.files.addEventListener("change", () => this.render());
+    this.text.addEventListener("paste", (event) => this.#pasted(event));
     this.node.addEventListener("submit", (event) => this.#submit(event));
     this.text.addEventListener("input", () => this.#typed());
     this.text.addEventListener("keydown", (event) => this.#pressed(event));
@@ -33,7 +38,9 @@ export class Composer {
     const length = [...this.text.value].length;
     const { maxText } = this.chat;
     this.length.textContent = length > maxText * TELL_FROM ? strings.tooLong(length, maxText) : "";
-    this.button.disabled = !this.text.value.trim() || length > maxText;
+    const nothing = !this.text.value.trim() && !this.files.ready.length;
+    this.button.disabled = nothing || this.files.busy || length > maxText;
+    if (this.chat.session) this.files.keepOnly(this.chat.session.session_id);
     this.#grow();
   }
 
@@ -55,6 +62,14 @@ export class Composer {
     this.node.requestSubmit();
   }
 
+  /** Text that comes with a picture of itself, as from a spreadsheet, is pasted as text. */
+  #pasted(event) {
+    const { files, types } = event.clipboardData;
+    if (!files.length || types.includes("text/plain")) return;
+    event.preventDefault();
+    this.files.add(files);
+  }
+
   #typed() {
     remember(DRAFT, this.text.value);
     this.#tell(true);
@@ -64,7 +79,7 @@ export class Composer {
   #submit(event) {
     event.preventDefault();
     if (this.button.disabled) return;
-    this.chat.send(this.text.value.trim());
+    this.chat.send(this.text.value.trim(), this.files.take());
     this.text.value = "";
     forget(DRAFT);
     this.#tell(false);

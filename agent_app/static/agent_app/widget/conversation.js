@@ -16,6 +16,7 @@ export class Conversation extends EventTarget {
     this.outbox = outbox;
     this.socketUrl = socketUrl;
     this.maxText = 8000;
+    this.maxFileMb = 10;
     this.#reset();
     sessions.onOtherTab((session) => this.#follow(session));
   }
@@ -53,8 +54,21 @@ export class Conversation extends EventTarget {
 
   // ---- what the customer does --------------------------------------------------------------------------
 
-  send(text) {
-    return this.#add({ kind: "send", text });
+  /** `attachments` are the objects that uploading gave. */
+  send(text, attachments = []) {
+    return this.#add({ kind: "send", text, ...(attachments.length && { attachments }) });
+  }
+
+  /** The session, begun if there is none yet: a file is uploaded before its message is sent. */
+  async open() {
+    if (!this.session) await this.#begin();
+    if (!this.session) throw new Refused(0, { message: this.notBegun });
+    return this.session;
+  }
+
+  /** What the customer thinks of an answer; false when that cannot be said right now. */
+  judge(seq, helpful, comment) {
+    return Boolean(this.connection?.send({ type: "feedback", seq, helpful, ...(comment && { comment }) }));
   }
 
   choose(choice) {
@@ -98,12 +112,13 @@ export class Conversation extends EventTarget {
     this.#reset();
     for (const entry of unsent) {
       delete entry.failed;
+      delete entry.attachments; // they belong to the chat that was
       entry.session_id = null;
-      await this.outbox.put(entry);
+      await (entry.text ? this.outbox.put(entry) : this.outbox.remove(entry));
     }
-    this.entries = unsent;
+    this.entries = unsent.filter((entry) => entry.text);
     this.#changed();
-    if (unsent.length) this.#begin();
+    if (this.entries.length) this.#begin();
   }
 
   /** Written and not yet in the log, as far as this tab knows. */
@@ -147,9 +162,10 @@ export class Conversation extends EventTarget {
   }
 
   #transmit(entry) {
-    const { client_id, kind, text, id } = entry;
+    const { client_id, kind, text, id, attachments } = entry;
     if (entry.failed || this.acked.has(client_id) || this.inFlight.get(client_id) === this.connection?.welcomes) return;
-    const what = { send: { text }, choice: { id }, escalate: {} }[kind];
+    const ids = attachments && { attachments: attachments.map((file) => file.id) };
+    const what = { send: { text, ...ids }, choice: { id }, escalate: {} }[kind];
     if (!this.connection?.send({ type: kind, client_id, ...what })) return;
     this.inFlight.set(client_id, this.connection.welcomes);
     clearTimeout(this.ackTimer);
@@ -171,6 +187,7 @@ export class Conversation extends EventTarget {
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       this.link = "idle";
+      this.notBegun = error.message;
       for (const entry of this.entries) this.#fail(entry, error.message);
       return this.#changed();
     }
@@ -241,6 +258,7 @@ export class Conversation extends EventTarget {
     this.link = "open";
     this.state = state;
     this.maxText = limits?.max_text ?? this.maxText;
+    this.maxFileMb = limits?.max_attachment_mb ?? this.maxFileMb;
     this.target = last_seq;
     this.caughtUp = recovered && this.lastSeq >= last_seq;
     if (!recovered) await this.#fetchHistory(last_seq);

@@ -1,6 +1,7 @@
 // The chat's whole face: header, bar, thread, what can be done, composer. Draws from Conversation, decides nothing.
 import { Composer } from "./composer.js";
 import { element, icon, PATHS } from "./element.js";
+import { opener } from "./files.js";
 import { strings } from "./strings.js";
 import { Thread } from "./thread.js";
 
@@ -18,9 +19,12 @@ export class Panel {
       this.#header(onclose),
       (this.bar = element("p", { class: "bar", role: "status" })),
       element("main", {}, this.#welcome(questions), this.#skeleton(), this.thread.node, this.thread.jump),
-      (this.footer = element("footer", {}, this.#actions(), this.composer.node, this.composer.length)),
+      (this.footer = element("footer", {}, this.#actions(), this.composer.above, this.composer.node, this.composer.length)),
       this.#ending(),
     );
+    this.node.append((this.drop = element("div", { class: "drop", hidden: true, "aria-hidden": "true" }, icon(PATHS.clip), strings.dropHere)));
+    this.#takeDrops();
+    this.thread.node.addEventListener("click", opener(chat));
     this.composer.node.addEventListener("sent", () => this.thread.follow());
     chat.addEventListener("change", () => this.#soon());
     this.#render();
@@ -43,6 +47,24 @@ export class Panel {
     };
     if (document.visibilityState === "visible") requestAnimationFrame(draw);
     else queueMicrotask(draw);
+  }
+
+  #takeDrops() {
+    let inside = 0; // enter and leave come for every child, too
+    const show = (change) => (this.drop.hidden = (inside = Math.max(0, inside + change)) === 0);
+    const withFiles = (act) => (event) => {
+      if (!event.dataTransfer.types.includes("Files") || this.footer.hidden) return;
+      event.preventDefault();
+      act(event);
+    };
+    this.node.addEventListener("dragenter", withFiles(() => show(1)));
+    this.node.addEventListener("dragleave", withFiles(() => show(-1)));
+    this.node.addEventListener("dragover", withFiles(() => {}));
+    this.node.addEventListener("drop", withFiles((event) => {
+      show(-inside);
+      this.composer.files.add(event.dataTransfer.files);
+      this.composer.focus();
+    }));
   }
 
   #header(onclose) {

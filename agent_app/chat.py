@@ -31,6 +31,7 @@ from agent_app.journal import journal
 from agent_app.limits import Rate
 from agent_app.models import Attachment, AuditEntry, Conversation, Entry, Feedback, Ticket, UnansweredQuestion
 from agent_app.models.conversations import hash_token
+from agent_app.models.people import display_name
 from agent_app.models.refusal import Refused, Unavailable
 from agent_app.models.turns import (
     LAST_ATTEMPT,
@@ -306,8 +307,8 @@ async def after_escalation(session_id: str, done: Outcome, actor: str) -> None:
     logger.info("chat.escalated session=%s ticket=%s by=%s", session_id, done.ticket, actor)
 
 
-def ring_outcome(done: Outcome, frames: tuple[dict[str, Any], ...] = ()) -> None:
-    doorbell.ring(Ring(done.conversation_id, done.last_seq, done.state, done.entries, frames))
+def ring_outcome(done: Outcome, frames: tuple[dict[str, Any], ...] = (), about: dict[str, Any] | None = None) -> None:
+    doorbell.ring(Ring(done.conversation_id, done.last_seq, done.state, done.entries, frames, about))
 
 
 def turn_started(lease: Lease) -> dict[str, Any]:
@@ -722,6 +723,7 @@ def as_chat_message(entry: Entry) -> ChatMessage:
             tuple(entry.citations),
             tuple(entry.attachments),
             entry.confirm,
+            author=entry.author,
         )
     seen: ChatMessage = entry.as_seen
     return seen
@@ -884,11 +886,20 @@ def due_chats(limit: int) -> list[tuple[int, str]]:
 
 def place_in_line(conversation_id: int) -> int:
     """1 for the one who has waited longest."""
-    ticket = Ticket.objects.filter(conversation_id=conversation_id).first()
-    if ticket is None:
-        return 1
-    before = Ticket.objects.filter(conversation__state="waiting", created_at__lt=ticket.created_at)
-    return before.values("conversation").distinct().count() + 1
+    since = Conversation.objects.filter(pk=conversation_id).values_list("waiting_since", flat=True).first()
+    return Conversation.objects.in_line().filter(waiting_since__lt=since).count() + 1 if since else 1
+
+
+def about_state(conversation: Conversation) -> dict[str, Any]:
+    """What a customer may know beside the state: who answers, or the place in the line, and the ticket."""
+    said: dict[str, Any] = {}
+    if conversation.state == Conversation.State.HUMAN and conversation.assignee is not None:
+        said["who"] = display_name(conversation.assignee)
+    if conversation.state == Conversation.State.WAITING:
+        said["position"] = place_in_line(conversation.pk)
+    if conversation.ticket is not None:
+        said["ticket"] = conversation.ticket
+    return said
 
 
 def session_id_of(conversation_id: int) -> str | None:

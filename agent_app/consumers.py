@@ -19,6 +19,7 @@ from django.conf import settings
 from agent_app import chat
 from agent_app.doorbell import Ring, doorbell
 from agent_app.follower import Follower
+from agent_app.journal import journal
 from agent_app.limits import Rate
 from agent_app.models import Conversation
 from agent_app.models.refusal import Refused
@@ -172,6 +173,8 @@ class ChatConsumer(AsyncConsumer):
             "ping_interval": PING_INTERVAL,
             "limits": limits(),
         }
+        if conversation.state in {Conversation.State.WAITING, Conversation.State.HUMAN}:
+            welcome |= await journal.read(chat.about_state, conversation)
         if not recovered:
             welcome["history"] = f"/api/v1/chat/sessions/{conversation.session_id}/messages/?after=0"
         self.follower.put(welcome)

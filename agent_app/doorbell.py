@@ -23,6 +23,7 @@ from agent_app.models.refusal import Unavailable
 
 logger = logging.getLogger(__name__)
 
+DESK = 0  # the desk's own bell: no conversation has this id, so that no customer's listener hears what it carries
 GROUP = "bell"  # one group for all instances: a ring is small, and one publish carries a whole tick's rings
 POLL = 5.0  # seconds; heals what a lost ring left
 POLL_ALONE = 1.0  # seconds, while the channel layer is away
@@ -97,6 +98,9 @@ class Doorbell:
         """Hears every ring of every conversation, on the loop that it came in on (the turn runner's stops)."""
         self._overheard.add(hear)
 
+    def overhear_no_more(self, hear: Callable[[Ring], None]) -> None:
+        self._overheard.discard(hear)
+
     def listening(self, conversation_id: int) -> int:
         """How many listeners of this process show the conversation."""
         return len(self._listeners.get(conversation_id, ()))
@@ -126,7 +130,7 @@ class Doorbell:
                 listener.hear(ring)
             else:
                 call_on(listener.loop, listener.hear, ring)
-        for hear in self._overheard:
+        for hear in tuple(self._overheard):
             hear(ring)
 
     def _publish_soon(self, ring: Ring) -> None:
@@ -223,7 +227,7 @@ class Doorbell:
         """Rings, from the database, for every conversation that is shown here; one query for five hundred."""
         while True:
             await asyncio.sleep(POLL if self.available else POLL_ALONE)
-            shown = list(self._listeners)
+            shown = [conversation_id for conversation_id in self._listeners if conversation_id != DESK]
             for start in range(0, len(shown), POLLED_AT_ONCE):
                 try:
                     await self._poll_some(shown[start : start + POLLED_AT_ONCE])

@@ -103,7 +103,9 @@ TICKETS = Ticket._meta.db_table
 MESSAGE_COLUMNS = ("conversation_id", *ENTRY_COLUMNS)
 TICKET_COLUMNS = ("number", "conversation_id", "reason", "category", "priority", "created_at")
 UPDATE_COLUMNS = ("id", *CHANGED_COLUMNS)
-TIME_PLACES = tuple(ROW_COLUMNS.index(name) for name in ("live_until", "turn_until", "closed_at", "updated_at"))
+TIME_PLACES = tuple(
+    ROW_COLUMNS.index(name) for name in ("live_until", "turn_until", "closed_at", "updated_at", "waiting_since")
+)
 EMPTY_LIST = "[]"
 
 # ruff: noqa: S608 - every name in these statements is our own
@@ -266,6 +268,8 @@ class Dialect:
             self.time(row.closed_at),
             row.closed_reason,
             self.time(row.updated_at),
+            self.time(row.waiting_since),
+            row.nobody_told,
         )
 
 

@@ -29,6 +29,7 @@ chat_urlpatterns = [
 urlpatterns = [
     path("api/v1/chat/", include(chat_urlpatterns)),
     path("api/v1/knowledge/", include("agent_app.articles.urls")),
+    path("api/v1/desk/", include("agent_app.desk.rest_urls")),
     path("", include("agent_app.desk.urls")),
     path("", include("agent_app.widget.urls")),
 ]

@@ -153,6 +153,26 @@ if ESCALATION_POLICY and not Path(ESCALATION_POLICY).is_file():
     )
 ESCALATION_TIMEOUT = env.whole("ESCALATION_TIMEOUT", 120, 10, 86400)  # seconds until the customer is told nobody came
 
+# ---- letters --------------------------------------------------------------------------------------------
+
+# The server that sends e-mail. Empty: letters are printed to the log's stream instead.
+EMAIL_HOST = env.text("EMAIL_HOST")
+EMAIL_PORT = env.whole("EMAIL_PORT", 587, 1, 65535)
+EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
+EMAIL_HOST_PASSWORD = env.text("EMAIL_HOST_PASSWORD")
+EMAIL_USE_TLS = env.flag("EMAIL_USE_TLS", True)  # STARTTLS
+EMAIL_TIMEOUT = 15
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'console'}.EmailBackend"
+DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "support@localhost")
+# Who is told of a customer that asks for a person (comma separated). Empty: staff who are online, else all who may
+# take chats over.
+STAFF_EMAIL = env.items("STAFF_EMAIL")
+REPLY_EMAIL_AFTER = env.whole("REPLY_EMAIL_AFTER", 60, 5, 86400)  # seconds that a customer has to see a reply
+# The desk's own address, https://desk.example.com, for links in letters. Empty: they carry none.
+SITE_URL = env.text("SITE_URL").rstrip("/")
+if SITE_URL and (urlsplit(SITE_URL).scheme not in {"http", "https"} or not urlsplit(SITE_URL).netloc):
+    raise WrongSetting(f"SITE_URL={SITE_URL!r} is not an address: write https://host, or nothing.")
+
 # What makes vectors of texts: minilm (English, in the install), none (words alone), https://host/v1/embeddings#MODEL
 # (any server that speaks OpenAI's embeddings, with OPENAI_API_KEY), or the absolute path of a folder
 # with model.onnx and tokenizer.json (any sentence model exported to ONNX).

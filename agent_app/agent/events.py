@@ -27,6 +27,7 @@ class ChatMessage:
     attachments: tuple[dict[str, Any], ...] = ()
     confirm: dict[str, Any] | None = None  # {id, summary} of what the agent asked the customer to confirm
     decision: Decision | None = None  # of a customer's message
+    author: str | None = None  # the person who wrote it, or whom a system message is about
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,9 +111,11 @@ def where_things_stand(context: TurnContext, answer: Answer) -> tuple[Answer, st
 
 
 def failures(context: TurnContext) -> int:
-    """How many of the agent's latest answers in a row said that it does not know."""
+    """How often in a row the agent has just said that it does not know. A person who was there ends the row."""
     count = 0
     for message in reversed(context.messages):
+        if message.author is not None:
+            break
         if message.role == "agent":
             if not message.text.startswith(catalogue.DONT_KNOW):
                 break

@@ -1,7 +1,7 @@
 from agent_app.models.attachments import Attachment
 from agent_app.models.audit import AuditDetails, AuditEntry, AuditSeal
 from agent_app.models.conversations import Conversation, Entry, Message
-from agent_app.models.desk import Ticket
+from agent_app.models.desk import CannedReply, Note, Ticket
 from agent_app.models.erasure import Erasure
 from agent_app.models.feedback import Feedback
 from agent_app.models.knowledge import (
@@ -12,15 +12,19 @@ from agent_app.models.knowledge import (
     TextVector,
     UnansweredQuestion,
 )
+from agent_app.models.mail import Mail, Seen
+from agent_app.models.people import Attendance
 from agent_app.models.tokens import ApiToken
 
 __all__ = [
     "ApiToken",
     "Article",
     "Attachment",
+    "Attendance",
     "AuditDetails",
     "AuditEntry",
     "AuditSeal",
+    "CannedReply",
     "Conversation",
     "Entry",
     "Erasure",
@@ -28,7 +32,10 @@ __all__ = [
     "Feedback",
     "IndexGeneration",
     "KnowledgeState",
+    "Mail",
     "Message",
+    "Note",
+    "Seen",
     "TextVector",
     "Ticket",
     "UnansweredQuestion",

@@ -5,6 +5,7 @@ Only the journal writes messages and a conversation's counters (`agent_app.journ
 """
 
 import hashlib
+import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,9 +13,22 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
+
+ASKED_FOR_EMAIL = "your e-mail address"  # the words by which a text of the desk's asks for one
+EMAIL = re.compile(r"[^\s<>,;:()\[\]\"']+@[^\s<>,;:()\[\]\"']+[^\s<>,;:()\[\]\"'.!?]")
+
+
+def is_email(text: str) -> bool:
+    try:
+        validate_email(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def hash_token(token: str) -> str:
@@ -93,6 +107,12 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """The one chat that this token opens; DoesNotExist for an unknown session and a foreign token alike."""
         return self.get(session_id=session_id, token_hash=hash_token(token))
 
+    def in_line(self) -> "ConversationQuerySet":
+        """Those who wait for a person, the longest first. Served by a partial index."""
+        return self.filter(state=Conversation.State.WAITING, waiting_since__isnull=False).order_by(
+            "waiting_since", "id"
+        )
+
     def unanswered(self) -> "ConversationQuerySet":
         """Chats in which a customer waits for the agent. Served by a partial index."""
         return self.filter(
@@ -136,6 +156,9 @@ class Conversation(models.Model):
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
     closed_at = models.DateTimeField(null=True, blank=True)
     closed_reason = models.CharField(max_length=32, null=True, blank=True)
+    waiting_since = models.DateTimeField(null=True, blank=True, help_text="a person was asked for, and none came yet")
+    nobody_told = models.BooleanField(default=False, help_text="the customer was told that nobody came")
+    email = models.EmailField(null=True, blank=True, help_text="from the customer's verified identity")
 
     last_seq = models.PositiveIntegerField("messages", default=0)
     customer_count = models.PositiveIntegerField("customer messages", default=0)
@@ -166,6 +189,16 @@ class Conversation(models.Model):
             models.Index(fields=["state", "-updated_at", "-id"], name="conversation_by_state"),
             models.Index(fields=["-updated_at", "-id"], name="conversation_recent"),
             models.Index(fields=["user_id", "-updated_at"], name="conversation_of_user"),
+            models.Index(
+                fields=["waiting_since", "id"], name="conversation_waiting", condition=Q(waiting_since__isnull=False)
+            ),
+        ]
+        permissions = [
+            ("takeover_conversation", "Can take a chat over"),
+            ("release_conversation", "Can give a chat back to the AI"),
+            ("reply_conversation", "Can write to a customer"),
+            ("resolve_conversation", "Can resolve a chat"),
+            ("assign_conversation", "Can assign a chat to somebody"),
         ]
 
     def __str__(self) -> str:
@@ -200,6 +233,23 @@ class Conversation(models.Model):
             "last_activity": wire_time(self.updated_at),
             "expires_at": wire_time(self.expires_at),
         }
+
+    def email_of_customer(self) -> str | None:
+        """The verified identity's, else the newest address that the customer wrote after the desk had asked for one.
+
+        It is not copied from there: it goes when the message goes.
+        """
+        if self.email:
+            return self.email
+        asked = self.messages.filter(role=Message.Role.SYSTEM, text__contains=ASKED_FOR_EMAIL).order_by("seq").first()
+        if asked is None:
+            return None
+        said = self.messages.after(asked.seq).filter(role=Message.Role.CUSTOMER, text__contains="@")
+        for text in said.order_by("-seq").values_list("text", flat=True)[:20]:
+            for found in EMAIL.findall(text):
+                if is_email(found):
+                    return str(found)
+        return None
 
     def as_text(self, entries: list[Entry]) -> str:
         """The chat to read and keep, one paragraph a message."""

@@ -21,14 +21,25 @@ STATUS = {
 
 
 class Refused(Exception):
-    """`code` is one of the protocol's; `message` says what to do; `retry_after` is in seconds."""
+    """`code` is one of the protocol's; `message` says what to do; `retry_after` is in seconds; `who` has what was
+    wanted, as `{id, name}`: for staff alone.
+    """
 
-    def __init__(self, code: str, message: str, *, field: str | None = None, retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        field: str | None = None,
+        retry_after: int | None = None,
+        who: dict[str, object] | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.field = field
         self.retry_after = retry_after
+        self.who = who
 
     @property
     def status(self) -> int:
@@ -40,6 +51,8 @@ class Refused(Exception):
             wire["field"] = self.field
         if self.retry_after is not None:
             wire["retry_after"] = self.retry_after
+        if self.who is not None:
+            wire["who"] = self.who
         return wire
 
 

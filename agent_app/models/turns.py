@@ -88,6 +88,8 @@ class Row:
     updated_at: datetime
     user_id: str | None
     verified: bool
+    waiting_since: datetime | None = None  # a person was asked for then, and none has come yet
+    nobody_told: bool = False  # the customer was told that nobody came
     entries: list[Entry] = field(default_factory=list)
     tickets: list[NewTicket] = field(default_factory=list)
     changed: bool = False
@@ -184,15 +186,25 @@ class Row:
         if self.state != AI:
             return False
         self.state = WAITING
+        self.waiting_since = now
+        self.nobody_told = False
         self.ticket = ticket.number
         self.tickets.append(ticket)
         self.updated_at = now
         self.changed = True
         return True
 
+    def give_to(self, staff_id: int) -> None:
+        """The chat is this person's; what was asked so far is theirs, too."""
+        self.withdraw_from_agent()
+        self.state = HUMAN
+        self.assignee_id = staff_id
+        self.waiting_since = None
+
     def close(self, reason: str, now: datetime) -> None:
         self.withdraw_from_agent()
         self.state = CLOSED
+        self.waiting_since = None
         self.closed_at = now
         self.closed_reason = reason
         self.updated_at = now
@@ -464,9 +476,7 @@ class TakeOver(Act):
             return outcome(row, refused="closed")
         if row.state == HUMAN:
             return outcome(row, refused=None if row.assignee_id == self.staff_id else "conflict", repeated=True)
-        row.withdraw_from_agent()
-        row.state = HUMAN
-        row.assignee_id = self.staff_id
+        row.give_to(self.staff_id)
         entry = row.append(Entry(0, self.id, "system", self.text, now, author=self.author), now, terms)
         row.answered_upto = row.last_seq
         return outcome(row, entry=entry, entries=(entry,), changed_state=True)
@@ -478,17 +488,65 @@ class Release(Act):
 
     staff_id: int
     text: str
+    author: str | None = None
     id: str = field(default_factory=new_id)
 
     def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        if row.state == AI:
+            return outcome(row, repeated=True)
         if row.state != HUMAN or row.assignee_id != self.staff_id:
             return outcome(row, refused="closed" if row.state == CLOSED else "conflict")
         row.state = AI
         row.assignee_id = None
         row.ticket = None
-        entry = row.append(Entry(0, self.id, "system", self.text, now), now, terms)
+        entry = row.append(Entry(0, self.id, "system", self.text, now, author=self.author), now, terms)
         row.withdraw_from_agent()
         return outcome(row, entry=entry, entries=(entry,), changed_state=True)
+
+
+@dataclass(slots=True)
+class Assign(Act):
+    """Gives a chat to `to`. A person's chat passes to them at once; one that the agent answers is marked for them, and
+    stays the agent's until they take it over. `to=None` takes such a mark away.
+    """
+
+    to: int | None
+    text: str
+    author: str
+    id: str = field(default_factory=new_id)
+
+    def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        if row.state == CLOSED:
+            return outcome(row, refused="closed")
+        if row.assignee_id == self.to:
+            return outcome(row, repeated=True)
+        if row.state != HUMAN:
+            row.assignee_id = self.to
+            row.changed = True
+            return outcome(row)
+        if self.to is None:
+            return outcome(row, refused="conflict")
+        row.give_to(self.to)
+        entry = row.append(Entry(0, self.id, "system", self.text, now, author=self.author), now, terms)
+        row.answered_upto = row.last_seq
+        return outcome(row, entry=entry, entries=(entry,))
+
+
+@dataclass(slots=True)
+class SayNobodyCame(Act):
+    """Tells a customer who has waited `after` for a person that none has come: once for each wish."""
+
+    after: timedelta
+    text: str
+    id: str = field(default_factory=new_id)
+
+    def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        waited = row.state == WAITING and row.waiting_since is not None and row.waiting_since + self.after <= now
+        if not waited or row.nobody_told:
+            return outcome(row, repeated=row.nobody_told)
+        row.nobody_told = True
+        entry = row.append(Entry(0, self.id, "system", self.text, now), now, terms)
+        return outcome(row, entry=entry, entries=(entry,))
 
 
 @dataclass(slots=True)

@@ -1,0 +1,218 @@
+"""What staff do with a chat: the desk's use cases, as `chat` has the customer's.
+
+Each act is one transaction of the journal, so that of two people who act at once one wins; what follows a commit (ring,
+audit, letters) is done by whoever committed it, and only the first time.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.utils import timezone
+
+from agent_app import chat
+from agent_app.doorbell import DESK, Ring, doorbell
+from agent_app.journal import journal
+from agent_app.models import Attendance, AuditEntry, CannedReply, Conversation, Mail, Note
+from agent_app.models.conversations import Entry
+from agent_app.models.people import colleagues, display_name, person
+from agent_app.models.refusal import Refused, Unavailable
+from agent_app.models.turns import Assign, Outcome, Release, StaffReply, TakeOver
+from sessions_app.stores import get_store
+
+logger = logging.getLogger(__name__)
+
+JOINED = "{name} has joined the chat."
+LEFT = "{name} has left the chat; the assistant answers again."
+PASSED_ON = "{name} has taken over the chat."
+
+MOST_CANNED = 200
+NO_SUCH_CHAT = Refused("not_found", "There is no such conversation: it may have been erased.")
+HAS_ENDED = Refused("closed", "This chat has ended: it can only be read, and notes can be added.")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a conversation stands after an act."""
+
+    thread_id: str
+    state: str
+    assignee: dict[str, Any] | None
+    ticket: str | None
+    last_seq: int
+
+    def to_wire(self) -> dict[str, Any]:
+        return {
+            "id": self.thread_id,
+            "state": self.state,
+            "assignee": self.assignee,
+            "ticket": self.ticket,
+            "last_seq": self.last_seq,
+        }
+
+
+async def find(thread_id: str) -> Conversation:
+    """Refused `not_found` for a conversation that is not there (any more)."""
+    found = await journal.read(Conversation.objects.select_related("assignee").filter(thread_id=thread_id).first)
+    if found is None:
+        raise NO_SUCH_CHAT
+    return found
+
+
+# ---- acts ----
+
+
+async def take_over(user: Any, thread_id: str) -> Standing:
+    """The chat is this person's from now on; of two at once one has it, the other gets `conflict` with who."""
+    conversation, name = await find(thread_id), display_name(user)
+    done = await journal.do(TakeOver(conversation.pk, user.pk, JOINED.format(name=name), name))
+    await raise_refusal(done)
+    if done.changed_state:
+        chat.ring_outcome(done, about={"who": name})
+        await keep("desk.taken_over", conversation, user)
+        await get_store().update(conversation.session_id, {"escalated": True})
+    return await standing(conversation, done)
+
+
+async def release(user: Any, thread_id: str) -> Standing:
+    """Gives the chat back to the agent, which answers what comes from now on."""
+    conversation, name = await find(thread_id), display_name(user)
+    done = await journal.do(Release(conversation.pk, user.pk, LEFT.format(name=name), name))
+    await raise_refusal(done)
+    if done.changed_state:
+        chat.ring_outcome(done)
+        await keep("desk.released", conversation, user)
+        await get_store().update(conversation.session_id, {"escalated": False})
+    return await standing(conversation, done)
+
+
+async def assign(user: Any, thread_id: str, assignee: int | str | None) -> Standing:
+    """Gives the chat to a colleague (an id, or "me"): at once when a person has it, else as a mark. None: no mark."""
+    conversation = await find(thread_id)
+    to = None if assignee is None else await colleague(user.pk if assignee == "me" else assignee)
+    name = display_name(to) if to is not None else ""
+    done = await journal.do(Assign(conversation.pk, to.pk if to else None, PASSED_ON.format(name=name), name))
+    await raise_refusal(done)
+    if not done.repeated:
+        passed_on = ({"type": "state", "state": done.state, "who": name},) if done.entries else ()
+        chat.ring_outcome(done, passed_on)
+        doorbell.ring(Ring(DESK, frames=({"type": "changed", "of": conversation.pk},)))
+        await keep("desk.assigned", conversation, user, to=to.pk if to else None)
+    return await standing(conversation, done)
+
+
+async def reply(user: Any, thread_id: str, text: str, client_id: str | None = None) -> Entry:
+    """A message to the customer, from the person who has the chat; the same `client_id` gives the same message."""
+    conversation = await find(thread_id)
+    done = await journal.do(StaffReply(conversation.pk, user.pk, text, display_name(user), client_id))
+    if done.refused == "conflict" and done.repeated:
+        raise Refused("conflict", "Another text was sent under this client_id. Use a new client_id.", field="client_id")
+    await raise_refusal(done)
+    assert done.entry is not None  # noqa: S101 - a message that was not refused is there
+    if done.entries:
+        chat.ring_outcome(done)
+        await keep("desk.replied", conversation, user, seq=done.entry.seq)
+        await owe_letter(conversation, done.entry.seq)
+    return done.entry
+
+
+async def note(user: Any, thread_id: str, text: str, client_id: str | None = None) -> Note:
+    """A private note, for staff alone. The same `client_id` again gives the same note."""
+    conversation = await find(thread_id)
+    written, new = await journal.read(Note.objects.write, conversation, user, text, client_id)
+    if written.text != text:
+        raise Refused("conflict", "Another text was sent under this client_id. Use a new client_id.", field="client_id")
+    if new:
+        # Only that there is one: whoever may read notes reads it from the database.
+        doorbell.ring(Ring(DESK, frames=({"type": "note", "of": conversation.pk},)))
+        await keep("desk.noted", conversation, user, note=written.pk)
+    return written
+
+
+async def resolve(user: Any, thread_id: str) -> Standing:
+    """Ends the chat, whoever has it; resolving again changes nothing."""
+    conversation = await find(thread_id)
+    await chat.end_chat(conversation.pk, "resolved", user.get_username())
+    return standing_of(await find(thread_id))
+
+
+async def typing(user: Any, thread_id: str, on: bool) -> Conversation:
+    """Shown to the customer when the person who has the chat writes."""
+    conversation = await find(thread_id)
+    if conversation.state == Conversation.State.HUMAN and conversation.assignee_id == user.pk:
+        doorbell.ring(Ring(conversation.pk, frames=({"type": "typing", "role": "staff", "on": on},)))
+    return conversation
+
+
+async def set_online(user: Any, online: bool) -> None:
+    await journal.read(Attendance.objects.set_away, user, not online)
+    doorbell.ring(Ring(DESK, frames=({"type": "staff"},)))
+
+
+async def canned_replies(words: str) -> list[dict[str, Any]]:
+    found = CannedReply.objects.fitting(words)[:MOST_CANNED]
+    return [reply.to_wire() for reply in await journal.read(list, found)]
+
+
+# ---- what follows ----
+
+
+async def keep(action: str, conversation: Conversation, user: Any, **details: Any) -> None:
+    """Writes the act down. It has happened: a database that went away since must not make it look undone."""
+    try:
+        await journal.read(AuditEntry.record, action, conversation.session_id, user.get_username(), **details)
+    except Unavailable:
+        logger.error("audit.not_kept action=%s session=%s", action, conversation.session_id)
+
+
+async def owe_letter(conversation: Conversation, seq: int) -> None:
+    """The customer is written to, unless they see the reply within a while."""
+    due = timezone.now() + timedelta(seconds=settings.REPLY_EMAIL_AFTER)
+    try:
+        await journal.read(Mail.objects.owe, Mail.Kind.REPLY, conversation, f"reply:{conversation.pk}:{seq}", due)
+    except Unavailable:
+        logger.error("mail.not_owed session=%s", conversation.session_id)
+
+
+async def raise_refusal(done: Outcome) -> None:
+    if done.refused is None:
+        return
+    if done.refused == "closed":
+        raise HAS_ENDED
+    if done.refused == "not_found":
+        raise NO_SUCH_CHAT
+    who = await journal.read(person_named, done.assignee_id) if done.state == Conversation.State.HUMAN else None
+    if who is None:
+        raise Refused("conflict", "Nobody has this chat yet: take it over first.")
+    message = f"{who['name']} has this chat. Ask them, or have it assigned to you."
+    raise Refused("conflict", message, who=who)
+
+
+async def standing(conversation: Conversation, done: Outcome) -> Standing:
+    assignee = await journal.read(person_named, done.assignee_id)
+    return Standing(conversation.thread_id, done.state, assignee, done.ticket, done.last_seq)
+
+
+def standing_of(conversation: Conversation) -> Standing:
+    assignee = person(conversation.assignee) if conversation.assignee is not None else None
+    return Standing(conversation.thread_id, conversation.state, assignee, conversation.ticket, conversation.last_seq)
+
+
+def person_named(user_id: int | None) -> dict[str, Any] | None:
+    user = get_user_model().objects.filter(pk=user_id).first() if user_id is not None else None
+    return person(user) if user is not None else None
+
+
+async def colleague(user_id: Any) -> Any:
+    """A member of staff who may take chats over."""
+    found = None
+    if isinstance(user_id, int) and not isinstance(user_id, bool):
+        found = await journal.read(colleagues().filter(pk=user_id).first)
+    if found is None:
+        raise Refused(
+            "invalid", "Send assignee as the id of somebody who may take chats over, me, or null.", field="assignee"
+        )
+    return found

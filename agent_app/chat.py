@@ -87,7 +87,9 @@ class TurnLost(Exception):
 # ---- opening and finding ----
 
 
-async def open_chat(user_id: str | None, verified: bool, metadata: dict[str, Any]) -> tuple[Conversation, str]:
+async def open_chat(
+    user_id: str | None, verified: bool, metadata: dict[str, Any], email: str | None = None
+) -> tuple[Conversation, str]:
     """A new chat with an empty log, and its token, which is not kept: only its digest is."""
     token = Conversation.new_token()
     conversation = Conversation(
@@ -95,6 +97,7 @@ async def open_chat(user_id: str | None, verified: bool, metadata: dict[str, Any
         token_hash=hash_token(token),
         user_id=user_id,
         verified=verified,
+        email=email,
         metadata=metadata,
         live_until=timezone.now() + timedelta(seconds=settings.SESSION_TTL),
     )

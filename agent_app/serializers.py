@@ -15,6 +15,7 @@ from rest_framework import exceptions, serializers
 from rest_framework.views import set_rollback
 
 from agent_app.models.attachments import MOST_A_MESSAGE
+from agent_app.models.conversations import is_email
 from agent_app.models.refusal import Refused
 
 logger = logging.getLogger(__name__)
@@ -93,8 +94,10 @@ def clean_attachments(value: Any) -> list[str]:
     return value
 
 
-def proven_user(identity: str, user_id: str | None) -> str:
-    """The user whom the site's signed JWT (HS256, IDENTITY_SECRET) proves; Refused when it proves nobody."""
+def proven_user(identity: str, user_id: str | None) -> tuple[str, str | None]:
+    """The user, and their `email` claim if there is one, whom the site's signed JWT (HS256, IDENTITY_SECRET) proves;
+    Refused when it proves nobody.
+    """
     if not settings.IDENTITY_SECRET:
         raise Refused("invalid", "This desk takes no identity: leave it out.", field="identity")
     try:
@@ -112,7 +115,8 @@ def proven_user(identity: str, user_id: str | None) -> str:
     proven = str(claims["sub"])
     if user_id is not None and user_id != proven:
         raise Refused("invalid", "user_id is not the identity's subject: send the same, or none.", field="user_id")
-    return proven
+    email = claims.get("email")
+    return proven, email if isinstance(email, str) and is_email(email) else None
 
 
 # ---- what comes in ----
@@ -311,6 +315,7 @@ class ErrorSerializer(serializers.Serializer[Any]):
     field = serializers.CharField(required=False)
     retry_after = serializers.IntegerField(required=False, help_text="seconds")
     client_id = serializers.CharField(required=False)
+    who = serializers.DictField(required=False, help_text="for staff: who has the conversation, {id, name}")
 
 
 # ---- errors ----
@@ -329,7 +334,8 @@ def error_response(error: Exception, context: dict[str, Any]) -> JsonResponse:
     if refused.retry_after is not None:
         response.headers["Retry-After"] = str(refused.retry_after)
     if refused.code == "unauthorized":
-        response.headers["WWW-Authenticate"] = 'Bearer realm="chat"'
+        # What the door's own way of knowing its callers asks for; a door of the customer's may refuse by itself.
+        response.headers["WWW-Authenticate"] = getattr(error, "auth_header", None) or 'Bearer realm="chat"'
     return response
 
 

@@ -133,10 +133,10 @@ class SessionsView(CustomerView):
             after = chat.opening_rate().retry_after(address)
             raise Refused("rate_limited", f"Too many new chats from here. Try again in {after} s.", retry_after=after)
         given = validated(NewSessionSerializer, request.data)
-        user_id, verified = given["user_id"], False
+        user_id, verified, email = given["user_id"], False, None
         if given["identity"] is not None:
-            user_id, verified = proven_user(given["identity"], user_id), True
-        conversation, token = async_to_sync(chat.open_chat)(user_id, verified, given["metadata"])
+            (user_id, email), verified = proven_user(given["identity"], user_id), True
+        conversation, token = async_to_sync(chat.open_chat)(user_id, verified, given["metadata"], email)
         return Response(opened(request, conversation, token), status=201)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import dj_database_url
+import django
 
 from supportdesk.environment import Environment, WrongSetting
 
@@ -156,13 +157,20 @@ ESCALATION_TIMEOUT = env.whole("ESCALATION_TIMEOUT", 120, 10, 86400)  # seconds 
 # ---- letters --------------------------------------------------------------------------------------------
 
 # The server that sends e-mail. Empty: letters are printed to the log's stream instead.
-EMAIL_HOST = env.text("EMAIL_HOST")
-EMAIL_PORT = env.whole("EMAIL_PORT", 587, 1, 65535)
-EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
-EMAIL_HOST_PASSWORD = env.text("EMAIL_HOST_PASSWORD")
-EMAIL_USE_TLS = env.flag("EMAIL_USE_TLS", True)  # STARTTLS
-EMAIL_TIMEOUT = 15
-EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'console'}.EmailBackend"
+mail_server = {
+    "host": env.text("EMAIL_HOST"),
+    "port": env.whole("EMAIL_PORT", 587, 1, 65535),
+    "username": env.text("EMAIL_HOST_USER"),
+    "password": env.text("EMAIL_HOST_PASSWORD"),
+    "use_tls": env.flag("EMAIL_USE_TLS", True),  # STARTTLS
+    "timeout": 15,  # seconds
+}
+mail_backend = f"django.core.mail.backends.{'smtp' if mail_server['host'] else 'console'}.EmailBackend"
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": {"BACKEND": mail_backend, "OPTIONS": mail_server if mail_server["host"] else {}}}
+else:
+    EMAIL_BACKEND = mail_backend
+    EMAIL_HOST, EMAIL_PORT, EMAIL_HOST_USER, EMAIL_HOST_PASSWORD, EMAIL_USE_TLS, EMAIL_TIMEOUT = mail_server.values()
 DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "support@localhost")
 # Who is told of a customer that asks for a person (comma separated). Empty: staff who are online, else all who may
 # take chats over.

@@ -95,6 +95,16 @@ async def test_an_answer_quotes_its_source(agent: CustomerSupportAgent) -> None:
     ]
 
 
+async def test_failures_before_a_person_was_there_are_forgotten(agent: CustomerSupportAgent) -> None:
+    talk = Talk(agent)
+    for _ in range(2):
+        assert (await talk.say("What is the capital of France?")).escalation is None
+    talk.log.append(ChatMessage(len(talk.log) + 1, "system", "Ana has left the chat.", author="Ana"))
+    for _ in range(2):
+        assert (await talk.say("What is the capital of France?")).escalation is None
+    assert (await talk.say("What is the capital of France?")).escalation is not None
+
+
 async def test_what_nobody_knows_is_not_answered(agent: CustomerSupportAgent) -> None:
     answer = await Talk(agent).say("What is the capital of France?")
     assert answer.text == catalogue.DONT_KNOW

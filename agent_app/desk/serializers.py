@@ -187,7 +187,7 @@ class AuditSerializer(serializers.Serializer[Any]):
     at = serializers.DateTimeField()
     actor = serializers.CharField()
     action = serializers.CharField()
-    details = serializers.DictField()
+    details = serializers.DictField(allow_null=True, help_text="null: erased")
 
 
 class DetailsSerializer(serializers.Serializer[Any]):

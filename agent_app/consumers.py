@@ -1,26 +1,20 @@
 """The chat socket, `/ws/chat/`: it parses frames, calls `chat`, and shows the conversation.
 
-It is a Channels consumer without Channels' dispatch: that awaits a hop to the one shared thread on every frame
-(`close_old_connections`), behind which a slow query would delay every socket of the process. A socket has one task
-that reads and one that writes; it never owns a turn.
+A socket has one task that reads and one that writes; it never owns a turn.
 """
 
 import asyncio
-import logging
 from collections import Counter
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import urlsplit
 
-import orjson
-from channels.consumer import AsyncConsumer
 from django.conf import settings
 
 from agent_app import chat
 from agent_app.doorbell import Ring, doorbell
 from agent_app.follower import Follower
 from agent_app.journal import journal
-from agent_app.limits import Rate
 from agent_app.models import Conversation
 from agent_app.models.refusal import Refused
 from agent_app.models.turns import Outcome
@@ -31,77 +25,37 @@ from agent_app.serializers import (
     clean_rating,
     clean_reason,
 )
-
-logger = logging.getLogger(__name__)
-
-BAD_HELLO, BAD_TOKEN, BAD_ORIGIN, NO_HELLO, CHAT_ENDED, TOO_LARGE, TOO_FAST, TOO_SLOW = (
-    4400,
-    4401,
-    4403,
-    4408,
-    4410,
-    4413,
-    4429,
-    4001,
+from agent_app.sockets import (
+    BAD_HELLO,
+    BAD_TOKEN,
+    CHAT_ENDED,
+    MOST_FRAME,
+    MOST_MISSED,
+    PING_INTERVAL,
+    TOO_FAST,
+    TOO_SLOW,
+    FrameSocket,
+    Hangup,
+    as_text,
+    parse_frame,
 )
-
-MOST_FRAME = 64 * 1024  # bytes
-HELLO_WITHIN = 10.0  # seconds
-PING_INTERVAL = 25  # seconds; the client pings
-MOST_MISSED = 500  # messages that a resume sends; past that the history is read over REST
-FRAMES_A_MINUTE = 600  # of any kind, or four for each message that is allowed
-REFUSED_IN_A_ROW = 20  # frames refused as too fast until the socket is closed
-CLOSE_WITHIN = 5.0  # seconds for what is queued when a socket ends
 
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 _open_sockets: Counter[int] = Counter()
 
 
-class Hangup(Exception):
-    """The socket ends with this code, after an error frame when there is something to say."""
-
-    def __init__(self, code: int, refused: Refused | None = None) -> None:
-        super().__init__(code)
-        self.code = code
-        self.refused = refused
-
-
-class ChatConsumer(AsyncConsumer):
-    """One customer socket, for its whole life."""
+class ChatConsumer(FrameSocket):
+    """One customer socket."""
 
     conversation: Conversation
     follower: Follower
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        self.scope, self._receive, self.base_send = scope, receive, send
-        self._frames = Rate(max(FRAMES_A_MINUTE, 4 * settings.CHAT_RATE_LIMIT), keys=1)
-        self._refused_in_a_row = 0
-        try:
-            await self._serve()
-        except Hangup as end:
-            await self._hang_up(end)
-        except (OSError, RuntimeError):
-            # uvicorn raises when a frame is sent into a socket that is closing (its ClientDisconnected is a plain
-            # OSError): there is nobody left to tell.
-            logger.debug("socket.gone")
-        except Exception:
-            # The socket's outermost edge: the customer comes back by itself after 1012, and the log has the traceback.
-            logger.exception("socket.failed")
-            await self._hang_up(Hangup(1012, Refused("internal", "Something went wrong on our side: connect again.")))
+    def put(self, frame: dict[str, Any]) -> None:
+        self.follower.put(frame)
 
     async def _serve(self) -> None:
-        if (await self._receive())["type"] != "websocket.connect":
-            return
-        # Accepted first, for browsers show a refusal before that as 1006.
-        await self.base_send({"type": "websocket.accept"})
-        if not origin_is_allowed(self.scope):
-            raise Hangup(BAD_ORIGIN)
-        try:
-            async with asyncio.timeout(HELLO_WITHIN):
-                text = await self._next_frame()
-        except TimeoutError:
-            raise Hangup(NO_HELLO) from None
+        text = await self._first_frame(origin_is_allowed)
         if text is None:
             return
         await self._welcome(text)
@@ -190,62 +144,7 @@ class ChatConsumer(AsyncConsumer):
         # A chat that was over at the hello stays open for reading; one that ends now is closed after its last message.
         raise Hangup(CHAT_ENDED)
 
-    async def _hang_up(self, end: Hangup) -> None:
-        try:
-            async with asyncio.timeout(CLOSE_WITHIN):
-                if end.refused is not None:
-                    await self.base_send({"type": "websocket.send", "text": as_text(error_frame(end.refused))})
-                await self.base_send({"type": "websocket.close", "code": end.code})
-        except (TimeoutError, ConnectionError, RuntimeError):
-            logger.debug("socket.not_closed code=%d", end.code)  # the server cuts it when this returns
-
-    # ---- reading ----
-
-    async def _next_frame(self) -> str | None:
-        """The next text frame; None when the client has gone."""
-        event = await self._receive()
-        if event["type"] == "websocket.disconnect":
-            return None
-        text: str | None = event.get("text")
-        if text is None:
-            raise Hangup(BAD_HELLO, Refused("bad_frame", "Send JSON in text frames, not binary."))
-        if len(text) > MOST_FRAME or len(text.encode("utf-8", "surrogatepass")) > MOST_FRAME:
-            raise Hangup(TOO_LARGE, Refused("too_large", f"A frame has at most {MOST_FRAME} bytes."))
-        return text
-
-    async def _read(self) -> None:
-        while True:
-            text = await self._next_frame()
-            if text is None:
-                return
-            client_id: Any = None
-            try:
-                self._count_frame()
-                frame = parse_frame(text)
-                client_id = frame.get("client_id")
-                await self._handle(frame)
-            except Refused as refused:
-                self.follower.put(error_frame(refused, client_id))
-                self._count_refusal(refused)
-            else:
-                self._refused_in_a_row = 0
-
-    def _count_frame(self) -> None:
-        if not self._frames.take("frames"):
-            raise Refused("rate_limited", "Too many frames: slow down.", retry_after=self._frames.retry_after("frames"))
-
-    def _count_refusal(self, refused: Refused) -> None:
-        if refused.code == "rate_limited":
-            self._refused_in_a_row += 1
-            if self._refused_in_a_row >= REFUSED_IN_A_ROW:
-                raise Hangup(TOO_FAST, refused)
-
-    async def _handle(self, frame: dict[str, Any]) -> None:
-        handler = HANDLERS.get(frame["type"])
-        if handler is None:
-            known = ", ".join(sorted(HANDLERS))
-            raise Refused("unknown_type", f"There is no such frame. Send one of: {known}.", field="type")
-        await handler(self, frame)
+    # ---- what a client sends ----
 
     async def _send(self, frame: dict[str, Any]) -> None:
         text, attachments = clean_message(frame.get("text"), frame.get("attachments"))
@@ -307,16 +206,7 @@ HANDLERS = {
     "typing": ChatConsumer._typing,
     "ping": ChatConsumer._ping,
 }
-
-
-def parse_frame(text: str) -> dict[str, Any]:
-    try:
-        frame = orjson.loads(text)
-    except ValueError:
-        raise Refused("bad_json", "The frame is not valid JSON: send one JSON object.") from None
-    if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
-        raise Refused("bad_frame", "Send a JSON object with a type.")
-    return frame
+ChatConsumer.handlers = HANDLERS
 
 
 def parse_hello(text: str) -> tuple[str, int]:
@@ -333,17 +223,6 @@ def parse_hello(text: str) -> tuple[str, int]:
     if not isinstance(last_seq, int) or isinstance(last_seq, bool) or last_seq < 0:
         raise Hangup(BAD_HELLO, Refused("invalid", "Send last_seq as a whole number from 0.", field="last_seq"))
     return token, last_seq
-
-
-def as_text(frame: dict[str, Any]) -> str:
-    return orjson.dumps(frame).decode()
-
-
-def error_frame(refused: Refused, client_id: Any = None) -> dict[str, Any]:
-    frame = {"type": "error", **refused.to_wire()}
-    if isinstance(client_id, str):
-        frame["client_id"] = client_id
-    return frame
 
 
 def limits() -> dict[str, int]:

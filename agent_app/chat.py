@@ -276,13 +276,13 @@ async def keep_chat(session_id: str, until: datetime) -> bool:
 
 async def session_has_ended(session_id: str, reason: str, actor: str | None) -> None:
     """The session store's word that a session is gone. An expiry is only a hint: the conversation's row decides."""
-    conversation_id = await journal.read(conversation_id_of, session_id)
-    if conversation_id is None:
-        return
-    if reason == "expired":
+    conversation_id = await journal.read(open_conversation_of, session_id)
+    if conversation_id is not None and reason == "expired":
         await expire(conversation_id, session_id)
-    else:
-        await end_chat(conversation_id, reason, actor)
+    elif conversation_id is not None and await end_chat(conversation_id, reason, actor):
+        return
+    elif actor is not None:  # what staff did is on record, whatever came of it
+        await journal.read(AuditEntry.record, "session.ended", session_id, actor, reason=reason)
 
 
 def raise_refusal(done: Outcome, session_id: str) -> None:
@@ -453,7 +453,8 @@ async def rebuild_session(session_id: str) -> SessionData | None:
         return None
     store = get_store()
     session = await store.get_or_create(session_id, lambda: live_session(conversation))
-    if (await refresh(conversation)).is_closed:
+    now = await journal.read(Conversation.objects.filter(pk=conversation.pk).first)
+    if now is None or now.is_closed:  # erased, or ended
         await store.delete(session_id)
         return None
     logger.info("session.rebuilt session=%s", session_id)
@@ -911,6 +912,10 @@ def session_id_of(conversation_id: int) -> str | None:
 
 def conversation_id_of(session_id: str) -> int | None:
     return Conversation.objects.filter(session_id=session_id).values_list("pk", flat=True).first()
+
+
+def open_conversation_of(session_id: str) -> int | None:
+    return Conversation.objects.open().filter(session_id=session_id).values_list("pk", flat=True).first()
 
 
 _rates: dict[str, Rate] = {}

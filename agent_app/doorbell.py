@@ -10,7 +10,8 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,6 +31,7 @@ POLL_ALONE = 1.0  # seconds, while the channel layer is away
 PUBLISH_WITHIN = 2.0  # seconds; the layer itself has no time limit, since a subscription may be quiet for hours
 GREETING = 1.0  # seconds between two signs of life to the other instances
 POLLED_AT_ONCE = 500
+ERASED = "erased"  # the state of a conversation that is gone
 SPREAD_MS = 3000  # over which the sockets of a stopping process come back
 # RuntimeError: what uvloop raises for a write to a connection that was reset a moment ago.
 LAYER_ERRORS = (RedisError, OSError, TimeoutError, RuntimeError)
@@ -80,6 +82,8 @@ class Doorbell:
         self._publishing = False
         self._tasks: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._only_calling = False
+        self._publication: asyncio.Task[None] | None = None
 
     # ---- listening ----
 
@@ -117,13 +121,15 @@ class Doorbell:
         An instance that is alone publishes nothing: a publish, and hearing it oneself, was an eighth of a turn's cost.
         """
         self._ring_here(ring)
-        if self._loop is not None and self._neighbours:
+        if self._loop is not None and (self._neighbours or self._only_calling):
             if running_loop() is self._loop:
                 self._publish_soon(ring)
             else:
                 call_on(self._loop, self._publish_soon, ring)
 
     def _ring_here(self, ring: Ring) -> None:
+        if ring.state == ERASED:
+            journal.recent.forget(ring.conversation_id)
         here = running_loop()
         for listener in tuple(self._listeners.get(ring.conversation_id, ())):
             if listener.loop is here:
@@ -137,8 +143,8 @@ class Doorbell:
         self._unpublished.append(ring)
         if not self._publishing:
             self._publishing = True
-            task = asyncio.ensure_future(self._publish())
-            task.add_done_callback(log_failure)
+            self._publication = asyncio.ensure_future(self._publish())
+            self._publication.add_done_callback(log_failure)
 
     async def _publish(self) -> None:
         try:
@@ -157,6 +163,24 @@ class Doorbell:
             self._is_away(error)
         else:
             self._is_back()
+
+    @asynccontextmanager
+    async def calling(self) -> AsyncIterator[None]:
+        """For a process that shows nothing, such as a command: its rings reach the instances all the same.
+
+        Within a server, or where no layer reaches anybody, it changes nothing.
+        """
+        if self._loop is not None or isinstance(get_channel_layer(), InMemoryChannelLayer):
+            yield
+            return
+        self._loop, self._only_calling = asyncio.get_running_loop(), True
+        try:
+            yield
+        finally:
+            if self._publication is not None:
+                await asyncio.wait([self._publication])
+            self._loop = self._publication = None
+            self._only_calling = False
 
     def send_away(self) -> None:
         """Tells everyone who listens here to come back, on any instance, at moments that are spread out."""
@@ -237,7 +261,7 @@ class Doorbell:
     async def _poll_some(self, ids: list[int]) -> None:
         found = await journal.read(where_logs_stand, ids)
         for conversation_id in ids:
-            last_seq, state = found.get(conversation_id, (0, "erased"))
+            last_seq, state = found.get(conversation_id, (0, ERASED))
             self._ring_here(Ring(conversation_id, last_seq, state))
 
     # ---- one log line per change ----

@@ -92,6 +92,10 @@ class Recent:
             if len(self._tails) > self._limit:
                 self._tails.popitem(last=False)
 
+    def forget(self, conversation_id: int) -> None:
+        with self._writing:
+            self._tails.pop(conversation_id, None)
+
     def between(self, conversation_id: int, after: int, upto: int) -> tuple[Entry, ...] | None:
         """The messages after `after` up to `upto`, or None when some of them are not held."""
         tail = self._tails.get(conversation_id, ())

@@ -309,6 +309,28 @@ class EscalatedSerializer(serializers.Serializer[Any]):
     ticket = serializers.CharField(allow_null=True)
 
 
+class EraseSerializer(serializers.Serializer[Any]):
+    scope = serializers.ChoiceField(
+        ["chat", "everything"],
+        default="chat",
+        help_text="`everything` of the customer needs a chat that was opened with a proven identity",
+    )
+
+
+class ReceiptSerializer(serializers.Serializer[Any]):
+    """What was erased, how many, when and by whom; nothing of it."""
+
+    receipt = serializers.CharField(help_text="its number: keep it, it can be checked later")
+    scope = serializers.CharField(help_text="`customer` or `chat`")
+    state = serializers.CharField(help_text="`pending` or `erased`")
+    asked_at = serializers.DateTimeField()
+    asked_by = serializers.CharField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+    removed = serializers.DictField(child=serializers.IntegerField(), help_text="how many of what")
+    fingerprint = serializers.CharField(allow_blank=True)
+    backups = serializers.CharField(help_text="what it does not reach")
+
+
 class ErrorSerializer(serializers.Serializer[Any]):
     code = serializers.CharField()
     message = serializers.CharField(help_text="says what to do")

@@ -23,6 +23,7 @@ chat_urlpatterns = [
         name="chat-message-feedback",
     ),
     path("sessions/<str:session_id>/transcript/", views.TranscriptView.as_view(), name="chat-transcript"),
+    path("sessions/<str:session_id>/erase/", views.EraseView.as_view(), name="chat-erase"),
     path("sessions/<str:session_id>/escalate/", views.EscalateView.as_view(), name="chat-escalate"),
 ]
 
@@ -30,6 +31,7 @@ urlpatterns = [
     path("api/v1/chat/", include(chat_urlpatterns)),
     path("api/v1/knowledge/", include("agent_app.articles.urls")),
     path("api/v1/desk/", include("agent_app.desk.rest_urls")),
+    path("api/v1/customers/", include("agent_app.customers.urls")),
     path("", include("agent_app.desk.urls")),
     path("", include("agent_app.widget.urls")),
 ]

@@ -27,9 +27,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from agent_app import chat
+from agent_app.erasing import erase_or_leave
 from agent_app.follower import Follower, TooSlow
 from agent_app.journal import journal
-from agent_app.models import Conversation
+from agent_app.models import Conversation, Erasure
 from agent_app.models.conversations import Entry, wire_time
 from agent_app.models.refusal import Refused
 from agent_app.models.turns import Outcome
@@ -37,6 +38,7 @@ from agent_app.serializers import (
     AnsweredSerializer,
     ChatStateSerializer,
     ChoiceAnswerSerializer,
+    EraseSerializer,
     ErrorSerializer,
     EscalatedSerializer,
     EscalateSerializer,
@@ -47,6 +49,7 @@ from agent_app.serializers import (
     NewSessionSerializer,
     OpenedSessionSerializer,
     RatingSerializer,
+    ReceiptSerializer,
     TranscriptQuerySerializer,
     TranscriptSerializer,
     proven_user,
@@ -101,7 +104,7 @@ class Negotiation(DefaultContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
-ERRORS = {code: OpenApiResponse(ErrorSerializer) for code in (400, 401, 404, 409, 413, 429, 503)}
+ERRORS = {code: OpenApiResponse(ErrorSerializer) for code in (400, 401, 403, 404, 409, 413, 429, 503)}
 
 
 def answers(success: int, body: Any, *errors: int) -> dict[int, Any]:
@@ -288,6 +291,18 @@ class TranscriptView(CustomerView):
         return response
 
 
+class EraseView(CustomerView):
+    @extend_schema(
+        operation_id="chat_erase",
+        request=EraseSerializer,
+        responses=answers(202, ReceiptSerializer, 400, 401, 403, 404, 503),
+    )
+    def post(self, request: Request, session_id: str) -> Response:
+        """Forgets the chat, or everything of a proven customer. Asked again, it gives the same receipt."""
+        given = validated(EraseSerializer, request.data)
+        return Response(erase_or_leave(asked_erasure(request, session_id, given["scope"])).receipt(), status=202)
+
+
 # ---- parsing ----
 
 
@@ -312,6 +327,22 @@ def caller_address(request: Request) -> str:
         except ValueError:
             return address
     return address
+
+
+def asked_erasure(request: Request, session_id: str, scope: str) -> Erasure:
+    """What this token asks to erase, or asked before: then its chat may be gone already."""
+    try:
+        conversation = customers_chat(request, session_id)
+    except Refused:
+        asked = Erasure.objects.asked_with(str(request.auth), session_id)
+        if asked is None:
+            raise
+        return asked
+    if scope == "chat":
+        return Erasure.objects.of_chat(conversation, "customer")
+    if not conversation.verified or conversation.user_id is None:
+        raise Refused("forbidden", "Open a chat with a proven identity to erase everything.", field="scope")
+    return Erasure.objects.of_customer(conversation.user_id, "customer", conversation)
 
 
 _waiting = threading.Semaphore(settings.CHAT_MAX_WAITING_REST)

@@ -45,6 +45,9 @@ class AuditQuerySet(models.QuerySet["AuditEntry"]):
     def of_chats(self, session_ids: Sequence[str]) -> Self:
         return self.filter(session_id__in=session_ids)
 
+    def exported(self) -> list[Any]:
+        return []  # it tells what staff did, and is not given to a customer
+
     def erase(self, receipt: str) -> int:
         """Forgets what these rows tell of a customer; the rows and their digests stay. How many there were."""
         ids = list(self.filter(erased_for=None).values_list("pk", flat=True))

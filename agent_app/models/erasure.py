@@ -9,7 +9,8 @@ import hashlib
 import json
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.apps import apps
@@ -21,12 +22,15 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from agent_app.models.audit import RETENTION, AuditEntry
-from agent_app.models.conversations import Conversation, wire_time
+from agent_app.models.conversations import Conversation, hash_token, wire_time
 from agent_app.models.desk import TICKET_LETTERS
 from agent_app.models.knowledge import ExampleQuestion, UnansweredQuestion
 
 ERASED = "(erased)"
 FOLDER = "attachments"
+LEARNED = "learned phrasings"
+ON_RECORD = "customer.erased"  # as the audit log calls it
+SOON = timedelta(minutes=1)
 BACKUPS = (
     "Copies made before this moment (database backups, snapshots, logs of proxies) are beyond its reach: they are "
     "forgotten when they run out, and a restored one has to be erased from again."
@@ -37,14 +41,16 @@ class ErasureQuerySet(models.QuerySet["Erasure"]):
     def unfinished(self) -> "ErasureQuerySet":
         return self.filter(finished_at=None).order_by("id")
 
-    def of_customer(self, user_id: str, asked_by: str) -> "Erasure":
-        """The erasure of everything of this customer: the unfinished one, or a new one."""
-        return self._ask(Erasure.Scope.CUSTOMER, user_id, asked_by, "")
+    def of_customer(self, user_id: str, asked_by: str, through: Conversation | None = None) -> "Erasure":
+        """The erasure of everything of this customer: the unfinished one, or a new one. `through`: the customer's own
+        chat, whose token may ask for the receipt again.
+        """
+        return self._ask(Erasure.Scope.CUSTOMER, user_id, asked_by, through)
 
     def of_chat(self, conversation: Conversation, asked_by: str) -> "Erasure":
-        return self._ask(Erasure.Scope.CHAT, conversation.session_id, asked_by, conversation.token_hash)
+        return self._ask(Erasure.Scope.CHAT, conversation.session_id, asked_by, conversation)
 
-    def _ask(self, scope: str, subject: str, asked_by: str, token_hash: str) -> "Erasure":
+    def _ask(self, scope: str, subject: str, asked_by: str, through: Conversation | None) -> "Erasure":
         number = Erasure.new_number()
         asked, _ = self.get_or_create(
             scope=scope,
@@ -52,11 +58,17 @@ class ErasureQuerySet(models.QuerySet["Erasure"]):
             defaults={
                 "number": number,
                 "subject_digest": Erasure.digest_of(number, subject),
-                "token_hash": token_hash,
+                "chat_digest": Erasure.digest_of(number, through.session_id) if through else "",
+                "token_hash": through.token_hash if through else "",
                 "asked_by": asked_by[:150],
             },
         )
         return asked
+
+    def asked_with(self, token: str, session_id: str) -> "Erasure | None":
+        """What the customer asked with this token of this chat, which is perhaps gone."""
+        found = self.filter(token_hash=hash_token(token)).order_by("-id")
+        return next((asked for asked in found if asked.was_asked_in(session_id)), None)
 
 
 class Erasure(models.Model):
@@ -74,6 +86,7 @@ class Erasure(models.Model):
     scope = models.CharField(max_length=8, choices=Scope.choices)
     subject = models.CharField(max_length=200, blank=True, editable=False, help_text="gone once it is finished")
     subject_digest = models.CharField(max_length=64, editable=False)
+    chat_digest = models.CharField(max_length=64, blank=True, editable=False)
     token_hash = models.CharField(max_length=64, blank=True, db_index=True, editable=False)
     asked_by = models.CharField(max_length=150, help_text="a username, 'customer' or 'operator'")
     asked_at = models.DateTimeField(default=timezone.now)
@@ -111,6 +124,9 @@ class Erasure(models.Model):
     def is_about(self, subject: str) -> bool:
         return constant_time_compare(self.subject_digest, self.digest_of(self.number, subject))
 
+    def was_asked_in(self, session_id: str) -> bool:
+        return constant_time_compare(self.chat_digest, self.digest_of(self.number, session_id))
+
     def receipt(self) -> dict[str, Any]:
         """What, how many, when and by whom; nothing of what was erased."""
         return {
@@ -131,7 +147,50 @@ class Erasure(models.Model):
         said |= {"subject": self.subject_digest, "conversations": sorted(self.conversations)}
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
+    def doubts(self, subject: str = "") -> list[str]:
+        """What speaks against this receipt, in sentences; empty when it holds. With the `subject` (a user id, or a
+        session id of one chat) also whether it is theirs, and whether anything of them is here again.
+        """
+        doubts = []
+        if self.finished_at is None:
+            return ["The erasure is not finished: run it again, or cleanup."]
+        if self.fingerprint != self.fingerprint_now():
+            doubts.append("The receipt was changed after it was written.")
+        recorded = AuditEntry.objects.filter(
+            action=ON_RECORD, at__gte=self.finished_at - SOON, at__lte=self.finished_at + SOON
+        )
+        if (self.number, self.fingerprint) not in [
+            (entry.details["receipt"], entry.details["fingerprint"]) for entry in recorded if entry.details
+        ]:
+            doubts.append("The audit log does not know it as it is.")
+        left = Conversation.objects.filter(pk__in=self.conversations).count()
+        if left:
+            doubts.append(f"{left} of its conversations are here again: an older copy of the database was restored.")
+        if subject and not self.is_about(subject):
+            doubts.append("It is not about this customer.")
+        elif subject:
+            here = Erasure(scope=self.scope, subject=subject).foretold()
+            doubts += [f"{count} {what} of this customer are here." for what, count in here.items()]
+        return doubts
+
     # ---- what there is ----
+
+    def foretold(self) -> dict[str, int]:
+        """How many of what there is now."""
+        found: Counter[str] = Counter()
+        chats = self.chats()
+        found[named(Conversation)] = chats.count()
+        for model, path in hanging_on(Conversation):
+            found[named(model)] += model._default_manager.filter(**{f"{path}__in": chats.order_by()}).count()
+        session_ids = list(chats.values_list("session_id", flat=True))
+        for session_id in session_ids:
+            found["files"] += len(files_of(session_id))
+        for model in declaring("of_chats"):
+            found[named(model)] += model._default_manager.of_chats(session_ids).count()  # type: ignore[attr-defined]
+        if self.scope == self.Scope.CUSTOMER:
+            for model in declaring("of_user"):
+                found[named(model)] += model._default_manager.of_user(self.subject).count()  # type: ignore[attr-defined]
+        return dict(+found)
 
     def chats(self) -> models.QuerySet[Conversation]:
         if self.finished_at is not None:
@@ -139,15 +198,16 @@ class Erasure(models.Model):
         named = {"user_id": self.subject} if self.scope == self.Scope.CUSTOMER else {"session_id": self.subject}
         return Conversation.objects.filter(**named).order_by("pk")
 
-    def forget_chats(self, limit: int) -> int:
-        """Deletes `limit` closed chats at the most with all that hangs on them; how many. Safe to be killed in:
-        files go first, so that their rows are still there to find them by.
+    def forget_chats(self, ids: Sequence[int]) -> int:
+        """Deletes those of these chats that are closed, with all that hangs on them; how many.
+
+        Safe to be killed in: files go first, so that their rows are still there to find them by.
         """
         with transaction.atomic():
             held = Erasure.objects.select_for_update().get(pk=self.pk)  # a second runner waits here
-            chats = dict(held.chats().filter(state="closed").values_list("pk", "session_id")[:limit])
-            removed = forget_chats(chats, self.number)
-            held.note(removed, list(chats))
+            chats = dict(held.chats().filter(pk__in=ids, state="closed").values_list("pk", "session_id"))
+            if chats:
+                held.note(forget_chats(chats, self.number), list(chats))
         return len(chats)
 
     def forget_the_rest(self) -> None:
@@ -182,7 +242,7 @@ def forget_chats(chats: Mapping[int, str], receipt: str) -> Counter[str]:
     for session_id in session_ids:
         removed["files"] += forget_files(session_id)
     if receipt != RETENTION:  # what knowledge has learned from a question outlives the chat, but not an erasure
-        removed["learned phrasings"] += forget_phrasings(list(chats))
+        removed[LEARNED] += forget_phrasings(list(chats))
     scrub_admin_log(Conversation, chats)
     scrub_admin_log(apps.get_model("sessions_app", "Session"), session_ids)
     for model, path in hanging_on(Conversation):
@@ -242,14 +302,19 @@ def scrub_admin_log(model: type[models.Model], keys: Iterable[Any]) -> None:
 def forget_files(session_id: str) -> int:
     """Deletes the folder of a chat's uploads; how many files there were."""
     folder = f"{FOLDER}/{session_id}"
-    try:
-        _, names = default_storage.listdir(folder)
-    except FileNotFoundError:
-        return 0
+    names = files_of(session_id)
     for name in names:
         default_storage.delete(f"{folder}/{name}")
-    default_storage.delete(folder)
+    if names:
+        default_storage.delete(folder)
     return len(names)
+
+
+def files_of(session_id: str) -> list[str]:
+    try:
+        return list(default_storage.listdir(f"{FOLDER}/{session_id}")[1])
+    except FileNotFoundError:
+        return []
 
 
 def forget_phrasings(conversations: list[int]) -> int:

@@ -18,9 +18,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from agent_app import chat
+from agent_app.erasing import erase, forget_old_indexes
 from agent_app.journal import journal
 from agent_app.management.progress import Progress
-from agent_app.models import AuditSeal, Conversation, Message
+from agent_app.models import AuditSeal, Conversation, Erasure, Message
 from sessions_app.stores import InMemorySessionStore, StoreUnavailable, get_store
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class Report:
     conversations_closed: int = 0
     conversations_deleted: int = 0
     messages_deleted: int = 0
+    erasures_finished: int = 0
     audit_sealed: int = 0
     audit_head: str = ""  # the newest seal's hash, for `verify_audit --head`
 
@@ -78,6 +80,7 @@ class Command(BaseCommand):
         else:
             report.conversations_closed = self.close_expired(now)
             report.conversations_deleted, report.messages_deleted = self.delete_old(now)
+            report.erasures_finished = self.finish_erasures(report)
             report.audit_sealed, report.audit_head = self.seal_audit()
             self.say(
                 f"Conversations: {report.conversations_closed} closed, {report.conversations_deleted} deleted "
@@ -138,6 +141,22 @@ class Command(BaseCommand):
                 conversations, messages = conversations + gone, messages + said
                 advance(gone)
         return conversations, messages
+
+    # ---- erasures -------------------------------------------------------------------------------------
+
+    def finish_erasures(self, report: Report) -> int:
+        finished = 0
+        for erasure in Erasure.objects.unfinished():
+            try:
+                erase(erasure)
+            except StoreUnavailable:
+                report.store = "away"
+                self.say(f"Erasure {erasure.number}: the store is unavailable.")
+            else:
+                finished += 1
+                self.say(f"Erasure {erasure.number}: finished.")
+        forget_old_indexes()
+        return finished
 
     # ---- the audit log --------------------------------------------------------------------------------
 

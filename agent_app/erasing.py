@@ -1,0 +1,123 @@
+"""Fulfilling a customer's wish to be forgotten: chats are closed first, wherever they are open, then everything goes.
+
+What goes, and in which steps it may be killed, is the models' (`agent_app.models.erasure`). Here is the order of the
+steps, and what is not in the database: sockets, live sessions, the index of what articles were taught.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from asgiref.sync import async_to_sync
+from django.db import connection
+
+from agent_app import chat
+from agent_app.doorbell import ERASED, Ring, doorbell
+from agent_app.journal import journal
+from agent_app.knowledge.indexing import knowledge
+from agent_app.models import Conversation, Erasure, IndexGeneration, KnowledgeState
+from agent_app.models.erasure import LEARNED
+from agent_app.models.refusal import Unavailable
+from sessions_app.stores import StoreUnavailable, get_store
+
+logger = logging.getLogger(__name__)
+
+FORGOTTEN_AT_ONCE = 200  # chats of one transaction
+REASON = "erased"
+STORE_AWAY = "The session store is away: what is in it goes as soon as it is back, with the next run."
+
+
+def erase(erasure: Erasure, advance: Callable[[int], None] = lambda chats: None) -> Erasure:
+    """Begins an erasure or goes on with it, and gives its receipt. May be killed at any moment, and run by several.
+
+    Raises StoreUnavailable while the session store is away; what has gone by then is gone, and it can be gone on with.
+    """
+    while batch := list(erasure.chats().values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE]):
+        async_to_sync(close_chats)(batch)
+        with overwriting():
+            advance(erasure.forget_chats(batch))
+        async_to_sync(tell_erased)(batch)
+    async_to_sync(end_sessions)(erasure)
+    with overwriting():
+        erasure.forget_the_rest()
+    erasure.refresh_from_db()
+    if erasure.removed.get(LEARNED):
+        renew_index()
+    return erasure
+
+
+def erase_or_leave(erasure: Erasure) -> Erasure:
+    """For a door: an erasure that cannot be finished now stays pending, and `manage.py cleanup` goes on with it."""
+    try:
+        return erase(erasure)
+    except (StoreUnavailable, Unavailable) as error:
+        logger.warning("erasure.pending receipt=%s error=%s", erasure.number, type(error).__name__)
+        erasure.refresh_from_db()
+        return erasure
+
+
+async def close_chats(ids: list[int]) -> None:
+    """From here on nothing more is written in them; their sockets hear of it on every instance."""
+    store = get_store()
+    async with doorbell.calling():
+        await asyncio.gather(*(chat.end_chat(id_, REASON) for id_ in await journal.read(still_open, ids)))
+    await store.delete_many(await journal.read(session_ids_of, ids))
+    if not store.available:
+        raise StoreUnavailable(STORE_AWAY)
+
+
+async def tell_erased(ids: list[int]) -> None:
+    """Instances forget what they hold in memory, and readers of closed chats are let go."""
+    async with doorbell.calling():
+        for conversation_id in ids:
+            doorbell.ring(Ring(conversation_id, state=ERASED))
+
+
+def still_open(ids: list[int]) -> list[int]:
+    return list(Conversation.objects.open().filter(pk__in=ids).values_list("pk", flat=True))
+
+
+def session_ids_of(ids: list[int]) -> list[str]:
+    return list(Conversation.objects.filter(pk__in=ids).values_list("session_id", flat=True))
+
+
+async def end_sessions(erasure: Erasure) -> None:
+    """Live sessions of the customer that no chat led to."""
+    if erasure.scope == Erasure.Scope.CUSTOMER and erasure.subject:
+        store = get_store()
+        for session_id in await store.sessions_of(erasure.subject):
+            await store.end(session_id, REASON)
+
+
+@contextmanager
+def overwriting() -> Iterator[None]:
+    """SQLite leaves what it deletes in free pages and in its log, until something else is written there."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA secure_delete = ON")
+        try:
+            yield
+        finally:
+            cursor.execute("PRAGMA secure_delete = OFF")
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def renew_index() -> None:
+    """Builds the index without what an article was taught by the customer, then deletes those that still have it.
+
+    Where another instance is building, its index is the next one, and `manage.py cleanup` deletes those before it.
+    """
+    knowledge.renew()
+    forget_old_indexes()
+
+
+def forget_old_indexes() -> int:
+    """Deletes the generations that are older than the knowledge, once one is not."""
+    current = KnowledgeState.current_revision()
+    older = 0
+    for embedder in IndexGeneration.objects.filter(revision__gte=current).values_list("embedder", flat=True).distinct():
+        older += IndexGeneration.objects.filter(embedder=embedder, revision__lt=current).delete()[0]
+    return older

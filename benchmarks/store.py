@@ -1,7 +1,7 @@
 """The session store against its peers, in one run on one server, and how it grows.
 
-    python benchmarks/store.py              all of it, a few minutes
-    python benchmarks/store.py --quick      fewer rounds and no growth, for a look
+    python benchmarks/store.py              all of it: ten minutes, 1.5 GB of memory
+    python benchmarks/store.py --quick      fewer rounds and little growth, for a look: two or three minutes
     python benchmarks/store.py --only bars  the ratios alone
 
 Peers are measured in short interleaved rounds; figures are medians over the rounds, ratios those of each round. CPU
@@ -304,7 +304,7 @@ async def fill(store: RedisSessionStore, first: int, last: int, ttl: float | Non
         assert all(stored)
 
 
-async def best_of(call: Callable[[], Awaitable[Any]], times: int = 200) -> float:
+async def median_of(call: Callable[[], Awaitable[Any]], times: int = 20) -> float:
     took = []
     for _ in range(times):
         started = time.perf_counter()
@@ -313,36 +313,55 @@ async def best_of(call: Callable[[], Awaitable[Any]], times: int = 200) -> float
     return statistics.median(took) * 1e3
 
 
-async def growth(server: ValkeyServer, sizes: tuple[int, ...]) -> dict[str, dict[int, float]]:
-    redis.Redis(port=server.port).flushall()
-    store = RedisSessionStore(server.url, PREFIX, 7200, options=PATIENT)
-    admin = redis.Redis(port=server.port)
-    rows: dict[str, dict[int, float]] = {
-        "page of 50, ms": {},
-        "page 3, ms": {},
-        "count, ms": {},
-        "cleanup of 1,000, ms": {},
-    }
-    empty, there = admin.info("memory")["used_memory"], 0
-    for size in sizes:
-        await fill(store, there, size)
-        there = size
-        _, cursor = await store.page()
-        _, third = await store.page(cursor)
-        rows["page of 50, ms"][size] = await best_of(store.page)
-        rows["page 3, ms"][size] = await best_of(lambda: store.page(third))  # noqa: B023 - awaited in this turn
-        rows["count, ms"][size] = await best_of(store.count_active)
-        used = admin.info("memory")["used_memory"] - empty
-        rows.setdefault("bytes a session", {})[size] = used / size
-        await fill(store, 10_000_000, 10_001_000, ttl=0.5)
-        await asyncio.sleep(0.6)
-        started = time.perf_counter()
-        assert await store.cleanup_expired() == 1000
-        rows["cleanup of 1,000, ms"][size] = (time.perf_counter() - started) * 1e3
-    print("\ngrowth" + "".join(f"{size:>14,}" for size in sizes))
-    for name, values in rows.items():
-        print(f"  {name:<22}" + "".join(f"{value:>14,.2f}" for value in values.values()))
-    return rows
+@dataclass
+class Growth:
+    """Milliseconds, one for each round, by act and number of sessions."""
+
+    took: dict[str, dict[int, list[float]]] = field(default_factory=dict)
+    bytes_each: dict[int, float] = field(default_factory=dict)
+
+    def note(self, act: str, size: int, took: float) -> None:
+        self.took.setdefault(act, {}).setdefault(size, []).append(took)
+
+    def ratio(self, act: str) -> float:
+        """Largest to smallest, round by round: what slows the machine for a second slows both."""
+        of_size = self.took[act]
+        pairs = zip(of_size[max(of_size)], of_size[min(of_size)], strict=True)
+        return statistics.median(large / small for large, small in pairs)
+
+
+async def growth(server: ValkeyServer, sizes: tuple[int, ...], rounds: int) -> Growth:
+    """Each size in a database of its own, measured in turn."""
+    admin: Any = redis.Redis(port=server.port)
+    admin.flushall()
+    grown, stores, third = Growth(), {}, {}
+    for db, size in enumerate(sizes):
+        empty = admin.info("memory")["used_memory"]
+        store = RedisSessionStore(server.url.replace("/0", f"/{db}"), PREFIX, 7200, options=PATIENT)
+        await fill(store, 0, size)
+        grown.bytes_each[size] = (admin.info("memory")["used_memory"] - empty) / size
+        stores[size] = store
+    for n in range(rounds):
+        for size in sizes if n % 2 else sizes[::-1]:
+            store = stores[size]
+            _, cursor = await store.page()
+            _, third[size] = await store.page(cursor)
+            gc.collect()
+            grown.note("page of 50", size, await median_of(store.page))
+            grown.note("page 3", size, await median_of(lambda: store.page(third[size])))  # noqa: B023 - awaited here
+            grown.note("count", size, await median_of(store.count_active))
+            if n % 3 == 0:
+                await fill(store, 10_000_000, 10_001_000, ttl=0.5)
+                await asyncio.sleep(0.6)
+                started = time.perf_counter()
+                assert await store.cleanup_expired() == 1000
+                grown.note("cleanup of 1,000", size, (time.perf_counter() - started) * 1e3)
+    print("\ngrowth, ms" + "".join(f"{size:>14,}" for size in sizes) + f"{'ratio':>10}")
+    for act, of_size in grown.took.items():
+        medians = (statistics.median(of_size[size]) for size in sizes)
+        print(f"  {act:<18}" + "".join(f"{value:>14,.2f}" for value in medians) + f"{grown.ratio(act):>10.2f}")
+    print("  bytes a session   " + "".join(f"{value:>14,.0f}" for value in grown.bytes_each.values()))
+    return grown
 
 
 async def sweeping(server: ValkeyServer, rounds: int) -> tuple[float, float]:
@@ -409,15 +428,16 @@ async def main() -> None:
 
 async def run(server: ValkeyServer, options: argparse.Namespace, rounds: int, seconds: float) -> None:
     found: dict[Any, Figures] = {}
-    grown: dict[str, dict[int, float]] = {}
+    grown: Growth | None = None
     if options.only in (None, "bars"):
         peers = Peers(server.url)
         await peers.prepare()
         wanted = {(row, tasks) for row in ("read", "increment") for tasks in (1, 50)} | {("create", 1)}
         found = await compare(peers, rounds, seconds, wanted if options.only else None)
     memory = await in_memory(min(rounds, 7), seconds) if options.only in (None, "bars", "memory") else {}
-    if options.only in (None, "growth") and not options.quick:
-        grown = await growth(server, (1_000, 100_000, 1_000_000))
+    if options.only in (None, "growth"):
+        sizes = (1_000, 20_000) if options.quick else (1_000, 100_000, 1_000_000)
+        grown = await growth(server, sizes, rounds)
     idle, busy = await sweeping(server, min(rounds, 7)) if options.only in (None, "bars", "sweeping") else (0.0, 0.0)
     print("\nthe bars" + f"{'reached':>68}")
     if found:
@@ -427,9 +447,10 @@ async def run(server: ValkeyServer, options: argparse.Namespace, rounds: int, se
         for row, original in (("create", 500), ("read", 1000), ("increment", 2000)):
             bar(f"in memory: {row} × the original's {original}/s", memory[row] / original, 20)
     if grown:
-        for name in ("page of 50, ms", "count, ms"):
-            bar(f"{name.partition(',')[0]} at 1M × at 1k", grown[name][1_000_000] / grown[name][1_000], 2, False)
-        bar("bytes of a fresh session, indexes included", grown["bytes a session"][100_000], 1024, False)
+        small, *_, large = grown.bytes_each
+        for act in ("page of 50", "count"):
+            bar(f"{act} at {large:,} sessions × at {small:,}", grown.ratio(act), 2, False)
+        bar("bytes of a fresh session, indexes included", grown.bytes_each[large], 1024, False)
     if idle:
         bar(f"p99 of get while 10,000 are swept ({busy:.2f} ms) × idle ({idle:.2f})", busy / idle, 3, False)
 

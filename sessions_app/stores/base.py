@@ -35,7 +35,10 @@ class SessionStore(abc.ABC):
     @property
     @abc.abstractmethod
     def available(self) -> bool:
-        """False from a failure until the next success: tells "away" from "absent" right after a call."""
+        """False from a failure until the next success: tells "away" from "absent" right after a call.
+
+        A write that the server refused (its memory is full, it is a replica) counts as a failure for a second.
+        """
 
     # ---- one session ----------------------------------------------------------------------------------
 

@@ -34,7 +34,10 @@ class Breaker:
 
     @property
     def available(self) -> bool:
-        return not self.failures and self.refusing is None
+        """A refusal counts for a second: then whoever finds a session absent may try to write it, and so finds out."""
+        if self.refusing is not None and monotonic() - self._refused_at <= self.PROBE_SECONDS:
+            return False
+        return not self.failures
 
     def check(self) -> None:
         """StoreUnavailable while the circuit is open, but for one caller a second."""

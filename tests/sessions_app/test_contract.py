@@ -480,6 +480,22 @@ async def test_pages_stay_right_while_sessions_come_and_go(store: SessionStore) 
     assert last is None
 
 
+async def test_pages_stay_right_while_sessions_expire(store: SessionStore) -> None:
+    for n in range(20):
+        await fresh(store, f"s{n:02}", user_id="u")
+    first, cursor = await store.page(limit=8, user_id="u")
+    for n in (13, 12, 11, 10, 2):  # about where the cursor stands
+        await store.touch(f"s{n:02}", 0.001)
+    await asyncio.sleep(0.003)
+    second, cursor = await store.page(cursor, limit=8, user_id="u")
+    third, last = await store.page(cursor, limit=8, user_id="u")
+    assert ids(first) == [f"s{n:02}" for n in range(19, 11, -1)]
+    assert ids(second) + ids(third) == [f"s{n:02}" for n in range(9, -1, -1) if n != 2]
+    assert len(second) == 8
+    assert last is None
+    assert await store.cleanup_expired() == 5
+
+
 async def test_page_by_user_and_by_escalated(store: SessionStore) -> None:
     for n in range(12):
         await fresh(store, f"s{n}", user_id=f"u{n % 2}", escalated=n % 3 == 0)

@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from sessions_app.servers import Server
-from sessions_app.stores import RedisSessionStore, SessionData, StoreUnavailable
+from sessions_app.stores import RedisSessionStore, SessionData, SessionStore, StoreUnavailable
 from sessions_app.stores.breaker import Breaker
 from tests.conftest import ValkeyServer
 
@@ -277,6 +277,79 @@ async def test_a_memory_on_its_edge_is_said_once(
     assert said(caplog) == ["session_store.refuses", "session_store.accepts", "session_store.refuses"]
 
 
+async def test_a_refusal_does_not_hide_that_a_session_is_absent(store: RedisSessionStore, admin: redis.Redis) -> None:
+    """Where nobody's session is left nobody writes, until somebody is told that a session is absent, not away."""
+    admin.config_set("maxmemory", "1")
+    assert await store.set("s", SessionData("s")) is False
+    assert store.available is False
+    admin.config_set("maxmemory", "0")
+    (await store._scripts.line(0)).breaker._refused_at -= Breaker.PROBE_SECONDS  # as if it had passed
+    assert await store.count_message("s") is None
+    assert store.available is True
+    admin.config_set("maxmemory", "1")
+    assert (await store.get_or_create("s", lambda: SessionData("s"))).session_id == "s"
+    assert store.available is False
+
+
+async def test_too_few_replicas(store: RedisSessionStore, admin: redis.Redis) -> None:
+    await store.set("s", SessionData("s"))
+    admin.config_set("min-replicas-to-write", "1")
+    assert await store.count_message("s") is None
+    assert store.available is False
+    assert await store.get("s") is not None
+    assert await store.delete("s") is False
+    admin.config_set("min-replicas-to-write", "0")
+    assert await store.count_message("s") is not None
+    assert store.available is True
+
+
+async def test_somebody_elses_script_runs_for_ever(store: RedisSessionStore, own_valkey: ValkeyServer) -> None:
+    await store.set("s", SessionData("s"))
+    admin = redis.Redis(port=own_valkey.port, socket_timeout=5)
+    admin.config_set("busy-reply-threshold", 100)
+    with socket.create_connection(("127.0.0.1", own_valkey.port)) as other:
+        other.sendall(b"EVAL 'while true do end' 0\r\n")
+        until_silent(own_valkey.port)
+        started = time.perf_counter()
+        await assert_degraded(store)
+        assert time.perf_counter() - started < 3 * 0.3 + 3 * LATE
+        admin.script_kill()
+    await healed(store)
+    assert await store.count_message("s") is not None
+    assert store.available is True
+
+
+WRITES: list[tuple[Callable[[SessionStore], Awaitable[Any]], Any]] = [
+    (lambda store: store.update("s", {"user_id": "v"}), False),
+    (lambda store: store.update("s", {"f": 0.5}, atomic=True), False),
+    (lambda store: store.increment_counter("s", "n"), 0),
+    (lambda store: store.increment_counter("s", "f", 0.5), 0),
+    (lambda store: store.count_message("s"), None),
+    (lambda store: store.touch("s", 100), False),
+    (lambda store: store.delete("s"), False),
+]
+
+
+@pytest.mark.parametrize(("write", "absent"), WRITES)
+async def test_a_session_that_expires_while_a_write_waits_stays_dead(
+    own_valkey: ValkeyServer,
+    admin: redis.Redis,
+    write: Callable[[SessionStore], Awaitable[Any]],
+    absent: Any,
+    ended: list[tuple[str, str, str | None]],
+) -> None:
+    store = RedisSessionStore(own_valkey.url, "f:", 300)
+    await store.set("s", SessionData("s", user_id="u", metadata={"n": 1, "f": 1.5}), 0.15)
+    admin.execute_command("CLIENT", "PAUSE", "400", "WRITE")  # reads go on: an addition of a float begins with one
+    assert await store.exists("s") is True
+    assert await write(store) == absent
+    assert store.available is True
+    assert await store.get("s") is None
+    assert await store.cleanup_expired() == 1
+    assert ended == [("s", "expired", None)]
+    assert {key.partition("!")[2][:2] for key in admin.scan_iter(match="f:*")} <= {"m:"}
+
+
 async def test_a_hand_in_the_data_is_said_once_a_minute(
     store: RedisSessionStore, admin: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -366,6 +439,37 @@ async def test_cut_in_mid_reply(valkey: ValkeyServer, prefix: str, after: int) -
         again = await asyncio.gather(*(store.get(f"s{n}") for n in range(50)))
         assert [data.user_id for data in again if data] == [f"u{n}" for n in range(50)]
         assert store.available is True
+        await store.close()
+
+
+@pytest.mark.parametrize("after", [0, 1, 17, 90, 200])
+async def test_writes_cut_in_mid_reply(valkey: ValkeyServer, prefix: str, after: int) -> None:
+    """Each caller hears its own result or that nobody knows; what was heard is what is kept."""
+    async with wire(valkey) as cut:
+        store = RedisSessionStore(f"redis://127.0.0.1:{cut.port}/0", prefix, options=FAST)
+        for n in range(50):
+            await store.set(f"s{n}", SessionData(f"s{n}"))
+        cut.bytes_left = after
+        results = await asyncio.gather(*(store.increment_counter(f"s{n}", "n", n + 1) for n in range(50)))
+        assert 0 in results
+        for n, heard in enumerate(results):
+            assert heard in (0, n + 1)
+            kept = await store.increment_counter(f"s{n}", "n", 0)
+            assert kept == n + 1 if heard else kept in (0, n + 1)
+        assert store.available is True
+        await store.close()
+
+
+@pytest.mark.parametrize("after", [0, 5, 700, 3000])
+async def test_a_page_cut_in_mid_reply_is_no_short_page(valkey: ValkeyServer, prefix: str, after: int) -> None:
+    async with wire(valkey) as cut:
+        store = RedisSessionStore(f"redis://127.0.0.1:{cut.port}/0", prefix, options=FAST)
+        for n in range(50):
+            await store.set(f"s{n}", SessionData(f"s{n}"))
+        cut.bytes_left = after
+        with pytest.raises(StoreUnavailable):
+            await store.page()
+        assert [row.session_id for row, _ in (await store.page())[0]] == [f"s{n}" for n in range(49, -1, -1)]
         await store.close()
 
 

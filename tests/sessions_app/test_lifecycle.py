@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -170,6 +170,34 @@ async def test_eviction_is_a_loss_and_no_end(ended: Ended) -> None:
     assert sorted(await store.list_active()) == ["a", "b", "d"]
     assert await store.cleanup_expired() == 0
     assert ended == []
+
+
+USES: list[Callable[[SessionStore], Awaitable[Any]]] = [
+    lambda store: store.get("hot"),
+    lambda store: store.get_many(["hot"]),
+    lambda store: store.exists("hot"),
+    lambda store: store.update("hot", {"a": 1}),
+    lambda store: store.increment_counter("hot", "n"),
+    lambda store: store.count_message("hot"),
+    lambda store: store.touch("hot"),
+    lambda store: store.get_or_create("hot", lambda: SessionData("hot")),
+    lambda store: store.set("hot", SessionData("hot")),
+]
+
+
+@pytest.mark.parametrize("use", USES)
+async def test_whatever_uses_a_session_saves_it_from_eviction(
+    use: Callable[[SessionStore], Awaitable[Any]],
+) -> None:
+    store = InMemorySessionStore(max_sessions=3)
+    for name in ("hot", "b", "c"):
+        await store.set(name, SessionData(name))
+    for n in range(5):
+        await use(store)
+        await store.set(f"new{n}", SessionData(f"new{n}"))
+    assert await store.exists("hot") is True
+    assert await store.exists("b") is False
+    assert await store.count_active() == 3
 
 
 async def test_sweeper(store: SessionStore, ended: Ended) -> None:

@@ -144,6 +144,37 @@ async def test_commands_of_one_turn_share_a_write(redis_store: RedisSessionStore
     assert reads <= 5  # two of them are the questions themselves
 
 
+async def test_nothing_walks_the_keyspace_and_reading_writes_nothing(own_valkey: ValkeyServer) -> None:
+    store, server = RedisSessionStore(own_valkey.url), redis.Redis(port=own_valkey.port)
+    ids = [f"s{n}" for n in range(20)]
+
+    async def commands(*calls: Awaitable[Any]) -> set[str]:
+        server.config_resetstat()
+        for call in calls:
+            await call
+        stats: Any = server.info("commandstats")
+        return {name.removeprefix("cmdstat_") for name in stats} - {"config|resetstat"}
+
+    for name in ids:
+        await store.set(name, SessionData(name, user_id="u", escalated=True))
+    assert await commands(store.get("s1"), store.get("s1"), store.get("absent")) == {"time", "hgetall"}
+    assert await commands(store.exists("s1"), store.ttl("s1")) == {"time", "hget"}
+    assert await commands(store.get_many(ids)) == {"time", "hgetall"}
+    listed = await commands(
+        store.page(limit=5),
+        store.page(user_id="u"),
+        store.page(escalated=True),
+        store.list_active(),
+        store.sessions_of("u"),
+    )
+    assert listed == {"time", "hgetall", "hmget", "zrevrangebyscore"}
+    all_of_it = await commands(
+        *(call(store, ids) for name, _, call in CALLS), store.cleanup_expired(), store.audit(), store.delete("s1")
+    )
+    assert {"evalsha", "hincrby", "zadd"} <= all_of_it
+    assert not all_of_it & {"scan", "keys", "flushdb", "flushall", "randomkey", "sort"}
+
+
 CALLS: list[tuple[str, int, Callable[[RedisSessionStore, list[str]], Awaitable[Any]]]] = [
     ("get", 1, lambda store, ids: store.get(ids[0])),
     ("get_or_create of a living one", 1, lambda store, ids: store.get_or_create(ids[0], lambda: SessionData(ids[0]))),

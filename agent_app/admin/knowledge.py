@@ -1,23 +1,30 @@
-"""Knowledge in the admin: articles with the questions customers ask for them, and those that nothing answered."""
+"""Knowledge in the admin: articles with the questions customers ask for them, tried before they are saved."""
 
+import re
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.urls import URLPattern, path
+from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 
-from agent_app.admin.reading import ReadOnlyAdmin, conversation_link
+from agent_app.admin.learning import MOST_ASKED, told_apart
+from agent_app.admin.reading import ReadOnlyAdmin
+from agent_app.knowledge.calibration import Calibration
 from agent_app.knowledge.indexing import knowledge
-from agent_app.models.knowledge import Article, ExampleQuestion, UnansweredQuestion
+from agent_app.knowledge.passages import Source
+from agent_app.knowledge.report import reliability_plot
+from agent_app.models.knowledge import Article, ExampleQuestion, IndexGeneration
+from agent_app.models.missed import missed_questions
 
-MOST_ASKED = 2000  # characters of a question that is tried
+OPEN_ASKED = 100  # open questions of each kind that a preview asks, too
+QUESTION_FIELD = re.compile(r"questions-\d+-text$")
+NEW_ARTICLE = "new-article"
 
 
 class ExampleQuestions(admin.TabularInline):
@@ -37,6 +44,7 @@ class ArticleAdmin(admin.ModelAdmin):
     fields = ("title", "slug", "body", "language", "published")
     inlines = (ExampleQuestions,)
     change_list_template = "admin/agent_app/article/change_list.html"
+    change_form_template = "admin/agent_app/article/change_form.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Article]:
         return super().get_queryset(request).annotate(question_count=Count("questions", distinct=True))
@@ -47,7 +55,34 @@ class ArticleAdmin(admin.ModelAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         ask = self.admin_site.admin_view(self.try_view)
-        return [path("try/", ask, name="agent_app_article_try"), *super().get_urls()]
+        look = self.admin_site.admin_view(self.preview_view)
+        return [
+            path("try/", ask, name="agent_app_article_try"),
+            path("preview/", look, name="agent_app_article_preview"),
+            *super().get_urls(),
+        ]
+
+    def preview_view(self, request: HttpRequest) -> HttpResponse:
+        """For the article's form, as it stands there unsaved: what it would alter, and what it says to a question."""
+        if request.method != "POST" or not (self.has_change_permission(request) or self.has_add_permission(request)):
+            raise PermissionDenied
+        instead_of = request.POST.get("instead_of") or None
+        asked = request.POST.get("q", "").strip()[:MOST_ASKED]
+        source = written(request.POST)
+        if source is None:
+            return TemplateResponse(request, "admin/agent_app/article/preview.html", {"nothing": True})
+        open_ones = [each.text[:MOST_ASKED] for each in missed_questions(OPEN_ASKED)]
+        preview = knowledge.with_article(source, instead_of, open_ones)
+        context = {
+            "asked": asked,
+            "found": preview.index.search(asked, knowledge.embedder.embed, 5) if asked else None,
+            "calibration": preview.index.calibration,
+            "preview": preview,
+            **told_apart(preview.changed),
+            "published": "published" in request.POST,
+            "here": source.slug,
+        }
+        return TemplateResponse(request, "admin/agent_app/article/preview.html", context)
 
     def try_view(self, request: HttpRequest) -> HttpResponse:
         """What the agent would find for a question, and how sure it would be."""
@@ -63,6 +98,7 @@ class ArticleAdmin(admin.ModelAdmin):
             "media": self.media,
             "asked": asked,
             "found": knowledge.find(asked, 5) if asked else None,
+            "calibration": knowledge.current().calibration if asked else None,
         }
         return TemplateResponse(request, "admin/agent_app/article/try.html", context)
 
@@ -70,44 +106,56 @@ class ArticleAdmin(admin.ModelAdmin):
         return {**super().get_changeform_initial_data(request), "title": request.GET.get("title", "")[:200]}
 
 
-@admin.register(UnansweredQuestion)
-class UnansweredQuestionAdmin(ReadOnlyAdmin):
-    list_display = ("question", "asked_at", "chat", "next_step")
-    list_display_links = None
-    list_filter = (("resolved_at", admin.EmptyFieldListFilter), "asked_at")
-    list_select_related = ("conversation", "article")
-    list_per_page = 50
-    search_fields = ("text",)
-    show_full_result_count = False
-    actions = ("resolve",)
+def written(form: QueryDict) -> Source | None:
+    """The article that stands in the admin's form; None while it has no title."""
+    title = form.get("title", "").strip()
+    if not title:
+        return None
+    questions = [
+        str(form[name]).strip()
+        for name in form
+        if QUESTION_FIELD.match(name) and str(form[name]).strip() and not form.get(name.replace("-text", "-DELETE"))
+    ]
+    slug = form.get("slug") or NEW_ARTICLE
+    return Source(slug, title, form.get("body", ""), form.get("language") or "en", tuple(dict.fromkeys(questions)))
 
-    @admin.display(description=_("question"))
-    def question(self, question: UnansweredQuestion) -> str:
-        return question.text[:200]
 
-    @admin.display(description=_("conversation"))
-    def chat(self, question: UnansweredQuestion) -> SafeString | None:
-        return conversation_link(question.conversation) if question.conversation else None
+@admin.register(IndexGeneration)
+class IndexGenerationAdmin(ReadOnlyAdmin):
+    """The reliability table of each index that there is; the newest of the current embedder answers."""
 
-    @admin.display(description=_("next"))
-    def next_step(self, question: UnansweredQuestion) -> SafeString:
-        if question.resolved_at:
-            return format_html("{}", question.article or _("Done"))
-        title = urlencode({"title": question.text[:200]})
-        return format_html(
-            '<a href="{}?{}">{}</a> · <a href="{}?{}">{}</a>',
-            reverse("admin:agent_app_article_add"),
-            title,
-            _("Write an article"),
-            reverse("admin:agent_app_article_try"),
-            urlencode({"q": question.text[:MOST_ASKED]}),
-            _("Try it"),
-        )
+    list_display = ("__str__", "created_at", "embedder", "answers_from", "kept_promise")
+    list_filter = ("embedder",)
+    fields = ()
+    change_form_template = "admin/agent_app/indexgeneration/change_form.html"
 
-    @admin.action(permissions=["resolve"], description=_("Take selected questions off the list"))
-    def resolve(self, request: HttpRequest, queryset: QuerySet[UnansweredQuestion]) -> None:
-        done = UnansweredQuestion.objects.filter(pk__in=queryset.values("pk")).unresolved().resolve()
-        self.message_user(request, _("%d taken off the list.") % done)
+    def get_queryset(self, request: HttpRequest) -> QuerySet[IndexGeneration]:
+        return super().get_queryset(request).defer("payload")
 
-    def has_resolve_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("agent_app.change_unansweredquestion")
+    @admin.display(description=_("answers from"))
+    def answers_from(self, generation: IndexGeneration) -> str:
+        return f"{calibration_of(generation).answer_at:.2f}"
+
+    @admin.display(description=_("calibration error"))
+    def kept_promise(self, generation: IndexGeneration) -> str:
+        return f"{calibration_of(generation).ece:.3f}"
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        generation = self.get_object(request, unquote(object_id))
+        more = dict(extra_context or {})
+        if generation is not None:
+            calibration = calibration_of(generation)
+            newest = IndexGeneration.objects.newest(generation.embedder)
+            more |= {
+                "calibration": calibration,
+                "plot": mark_safe(reliability_plot(calibration.table)),  # noqa: S308 - numbers alone, made by us
+                "newest": newest,
+                "in_use": generation.embedder == knowledge.embedder.name,
+            }
+        return super().change_view(request, object_id, form_url, more)
+
+
+def calibration_of(generation: IndexGeneration) -> Calibration:
+    return Calibration.from_json(generation.calibration)

@@ -63,6 +63,7 @@ class Calibration:
     wrong: float = 0.0  # of those answered
     ece: float = 0.0
     table: tuple[Bin, ...] = field(default=())
+    target: float = TARGET_ERROR
 
     def probability(self, features: Sequence[float]) -> float:
         """That the best article answers the question."""
@@ -112,6 +113,7 @@ def calibrate(outcomes: Sequence[Outcome], target: float = TARGET_ERROR, gain: f
         wrong=float(np.average(1 - right[given], weights=weights[given])) if given.any() else 0.0,
         ece=expected_error(promised, right, weights),
         table=reliability(promised, right, weights),
+        target=target,
     )
 
 

@@ -21,7 +21,16 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 
 from agent_app.knowledge.embedding import Embedder, Vectors, give_back_memory, load_embedder
-from agent_app.knowledge.learning import Changed, changes, grouped, known_questions, with_phrasing
+from agent_app.knowledge.learning import (
+    Changed,
+    Preview,
+    grouped,
+    known_questions,
+    nearest,
+    preview,
+    with_article,
+    with_phrasing,
+)
 from agent_app.knowledge.passages import Passage, Source
 from agent_app.knowledge.retrieval import Findings, Hit, KnowledgeIndex, best_within
 from agent_app.models.knowledge import Article, IndexGeneration, KnowledgeState, TextVector
@@ -35,6 +44,7 @@ AFTER_TROUBLE = 5.0
 AT_ONCE = 300
 SEARCHERS = 2  # threads; a search is 10 ms of one core
 READ_TEXTS = 16  # texts that are not in the index whose vectors are kept, for the next question
+ASKED_KEPT = 2000  # questions of customers whose vectors are kept
 ASKED_AT_ONCE = 500  # digests in one query
 
 Result = TypeVar("Result")
@@ -50,6 +60,7 @@ class Knowledge:
         self._well = True
         self._watching: threading.Event | None = None
         self._read: OrderedDict[str, dict[Passage, np.ndarray]] = OrderedDict()
+        self._asked: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
         self._searchers = ThreadPoolExecutor(SEARCHERS, "knowledge-search")
         self._keeper = ThreadPoolExecutor(1, "knowledge-keeper")  # the only thread that touches the database
 
@@ -81,15 +92,38 @@ class Knowledge:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._searchers, self.would_change, article, phrasing)
 
-    def would_change(self, article: str, phrasing: str) -> list[Changed]:
-        """`preview` for whoever has a thread to wait in."""
+    def would_change(self, article: str, *phrasings: str, also: Sequence[str] = ()) -> list[Changed]:
+        """`preview` for whoever has a thread to wait in. `also`: further questions to ask, such as the open ones."""
+        sources = with_phrasing(self.current().sources, article, *phrasings)
+        return list(self.previewed(sources, phrasings, also).changed)
+
+    def with_article(self, article: Source | None, instead_of: str | None, also: Sequence[str] = ()) -> Preview:
+        """What an article would do if it were published as it is here (None: if it were taken away)."""
         index = self.current()
-        taught = with_phrasing(index.sources, article, phrasing)
-        return changes(index, taught, known_questions(index.sources), self._embed_known(index))
+        before = next((source for source in index.sources if source.slug == instead_of), None)
+        texts = [text for each in (article, before) if each for text in (each.title, *each.questions)]
+        return self.previewed(with_article(index.sources, article, instead_of), texts, also)
+
+    def previewed(self, sources: Sequence[Source], changed: Sequence[str], also: Sequence[str]) -> Preview:
+        index = self.current()
+        embed = self._embed_known(index)
+        asked = [*also, *nearest(known_questions(index.sources), changed, embed)]
+        return preview(index, sources, asked, embed, index if len(sources) > AT_ONCE else None)
 
     def grouped(self, texts: Sequence[str]) -> list[list[int]]:
         """Places of texts that mean much the same, the largest group first."""
-        return grouped(texts, self.embedder.embed)
+        return grouped(texts, self._embed_asked)
+
+    def _embed_asked(self, texts: Sequence[str]) -> Vectors:
+        """Keeps the vectors of what customers asked: the page that groups them is looked at again and again."""
+        embedder = self.embedder
+        new = [text for text in dict.fromkeys(texts) if (embedder.name, text) not in self._asked]
+        made = embedder.embed(new) if new else ()
+        self._asked.update({(embedder.name, text): vector for text, vector in zip(new, made, strict=True)})
+        vectors = np.stack([self._asked[embedder.name, text] for text in texts])
+        while len(self._asked) > ASKED_KEPT:
+            self._asked.popitem(last=False)
+        return vectors
 
     def _embed_known(self, index: KnowledgeIndex) -> Callable[[Sequence[str]], Vectors]:
         """The index's own vectors for its own texts; only what is new is embedded."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from agent_app.knowledge.calibration import Bin
 from agent_app.knowledge.evaluation import Asked, confusions, coverage_and_error, reliability_of
 from agent_app.knowledge.retrieval import KnowledgeIndex
 
@@ -32,7 +33,7 @@ def page(index: KnowledgeIndex, asked: Sequence[Asked], measured: dict[str, Any]
 <p>{len(index.sources)} articles, {len(asked)} questions. Answers are given from a probability of
 {index.calibration.answer_at:.2f}, which the calibration of these articles found without the questions.</p>
 {table(("measure", "value"), measured.items())}
-{figure("Reliability: what was promised, and what came true", reliability_plot(asked))}
+{figure("Reliability: what was promised, and what came true", reliability_plot(reliability_of(asked)))}
 {figure("Share of questions answered, and wrong among them", line_plot(shown, "answered", "wrong"))}
 <h2>Worst confusions</h2>
 {table(("right", "found instead", "times"), confusions(asked))}
@@ -64,12 +65,12 @@ def figure(caption: str, plot: str) -> str:
     return f"<figure>{plot}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
-def reliability_plot(asked: Sequence[Asked]) -> str:
+def reliability_plot(table: Sequence[Bin]) -> str:
     dots = "".join(
         f'<circle cx="{at(row.promised):.1f}" cy="{up(row.right):.1f}" r="{3 + 14 * row.share**0.5:.1f}" '
         f'fill="#3b82f6" fill-opacity=".6"><title>{row.promised:.2f} promised, {row.right:.2f} right, '
         f"{row.share:.0%} of the questions</title></circle>"
-        for row in reliability_of(asked)
+        for row in table
     )
     diagonal = f'<line x1="{at(0)}" y1="{up(0)}" x2="{at(1)}" y2="{up(1)}" stroke="#888" stroke-dasharray="4"/>'
     return svg(diagonal + dots, "promised", "right")

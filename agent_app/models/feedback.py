@@ -8,6 +8,10 @@ from agent_app.models.conversations import Conversation
 
 
 class FeedbackQuerySet(models.QuerySet["Feedback"]):
+    def unhelpful(self) -> "FeedbackQuerySet":
+        """Answers that did not help and that nobody has learned from yet."""
+        return self.filter(helpful=False, resolved_at__isnull=True)
+
     def rate(self, conversation: Conversation, rating: int, comment: str) -> None:
         """The customer's rating of the whole chat; a later one replaces it."""
         said = {"rating": rating, "comment": comment, "said_at": timezone.now()}
@@ -17,7 +21,7 @@ class FeedbackQuerySet(models.QuerySet["Feedback"]):
         """Whether one answer helped, and why not; a later word replaces it. False when there is no such answer."""
         if not conversation.messages.filter(seq=seq, role__in=["agent", "staff"]).exists():
             return False
-        said = {"helpful": helpful, "comment": comment, "said_at": timezone.now()}
+        said = {"helpful": helpful, "comment": comment, "said_at": timezone.now(), "resolved_at": None}
         self.update_or_create(conversation=conversation, seq=seq, defaults=said)
         return True
 
@@ -33,12 +37,18 @@ class Feedback(models.Model):
     helpful = models.BooleanField(null=True, blank=True)
     comment = models.TextField(blank=True)
     said_at = models.DateTimeField(default=timezone.now)
+    resolved_at = models.DateTimeField(null=True, blank=True, help_text="somebody has learned from it")
 
     objects = FeedbackQuerySet.as_manager()
 
     class Meta:
         ordering = ["-said_at", "-id"]
         verbose_name_plural = "feedback"
+        indexes = [
+            models.Index(
+                fields=["-said_at"], condition=models.Q(helpful=False, resolved_at=None), name="feedback_unhelpful"
+            )
+        ]
         constraints = [
             models.UniqueConstraint(fields=["conversation", "seq"], name="feedback_once_a_message"),
             models.UniqueConstraint(

@@ -1,6 +1,7 @@
 """What the company knows: articles with example questions, the generations of their index, and what was missing."""
 
 from datetime import datetime, timedelta
+from itertools import chain, count
 from typing import Any, Self
 
 from django.core.validators import MinLengthValidator
@@ -10,8 +11,10 @@ from django.db.models.signals import post_delete
 from django.dispatch import receiver
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
+from django.utils.text import slugify
 
 BUILD_LEASE = timedelta(minutes=5)  # a builder that takes longer has died, and another may begin
+DRAFT_BODY = "(Write the answer here.)"
 KEPT_GENERATIONS = 3  # the current one, and what instances may still be reading
 
 
@@ -27,6 +30,14 @@ class ArticleQuerySet(models.QuerySet["Article"]):
 
     def matching(self, words: str) -> Self:
         return self.filter(Q(title__icontains=words) | Q(body__icontains=words) | Q(slug__icontains=words))
+
+    def begin(self, title: str) -> "Article":
+        """A draft with a slug of its own, made from the title."""
+        stem = slugify(title)[:100].strip("-") or "article"
+        taken = set(self.filter(slug__startswith=stem).values_list("slug", flat=True))
+        numbered = (f"{stem}-{number}" for number in count(2))
+        slug = next(slug for slug in chain([stem], numbered) if slug not in taken)
+        return self.create(slug=slug, title=title, body=DRAFT_BODY, published=False)
 
     def update(self, **values: Any) -> int:
         with transaction.atomic():

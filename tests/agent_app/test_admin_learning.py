@@ -1,0 +1,184 @@
+"""Learning in the admin: what was asked in vain, one click to an article, each change looked at before."""
+
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from agent_app.knowledge.indexing import knowledge
+from agent_app.models import Article, Conversation, Feedback, IndexGeneration, Message, UnansweredQuestion
+from agent_app.models.conversations import new_id
+from agent_app.models.missed import missed_questions
+from tests.staff import logged_in
+
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+
+BASE = "/admin/agent_app/unansweredquestion/"
+KAYAKS = ["do you sell kayaks", "can I buy a kayak from you", "are kayaks for sale here"]
+
+
+@pytest.fixture
+def shop_knowledge() -> Iterator[None]:
+    knowledge.forget()
+    call_command("load_knowledge", stdout=StringIO())
+    yield
+    knowledge.forget()
+
+
+@pytest.fixture
+def editor() -> Client:
+    return logged_in(is_superuser=True)
+
+
+def judged(question: str, reason: str = "", title: str = "Return an item") -> Feedback:
+    """A chat in which an answer did not help."""
+    now = timezone.now()
+    chat = Conversation.objects.create(session_id=new_id(), token_hash=new_id(), live_until=now, last_seq=2)
+    cited = [{"n": 1, "title": title, "url": "/help/returns/", "snippet": ""}]
+    said: list[dict[str, Any]] = [
+        {"seq": 1, "role": "customer", "text": question},
+        {"seq": 2, "role": "agent", "text": "An answer", "reply_to": 1, "citations": cited},
+    ]
+    Message.objects.bulk_create(Message(conversation=chat, public_id=new_id(), created_at=now, **each) for each in said)
+    Feedback.objects.judge(chat, 2, False, reason)
+    return Feedback.objects.get(conversation=chat)
+
+
+def keys() -> list[str]:
+    return [each.key for each in missed_questions(100)]
+
+
+def test_like_questions_stand_together_with_what_did_not_help(editor: Client, shop_knowledge: None) -> None:
+    for text in [*KAYAKS, "what is the weather <b>"]:
+        UnansweredQuestion.objects.remember(text)
+    judged("do you have kayaks", reason="Not what I asked")
+    page = editor.get(f"{BASE}groups/").content.decode()
+    assert page.count('<form method="post" class="missed">') == 2
+    assert "asked 4 times" in page.replace("\n", " ")
+    assert "1 answer did not help" in page
+    assert "answered with “Return an item”: <q>Not what I asked</q>" in page
+    assert "weather &lt;b&gt;" in page
+    assert "Nothing is open" in logged_in_after_drop(editor)
+
+
+def logged_in_after_drop(editor: Client) -> str:
+    editor.post(f"{BASE}drop/", {"key": keys()})
+    return editor.get(f"{BASE}groups/").content.decode()
+
+
+def test_a_phrasing_is_looked_at_and_then_added(editor: Client, shop_knowledge: None) -> None:
+    asked = "where on earth has my stuff got to"
+    UnansweredQuestion.objects.remember(asked)
+    feedback = judged("my things are nowhere to be seen")
+    form = {"article": "track-order", "key": keys()}
+    page = editor.post(f"{BASE}teach/", form).content.decode()
+    assert "would learn these phrasings" in page
+    assert "Of the open questions" in page
+    article = Article.objects.get(slug="track-order")
+    assert asked not in article.question_texts()
+    done = editor.post(f"{BASE}teach/", {**form, "confirmed": "yes"}, follow=True).content.decode()
+    assert "2 phrasings were added to" in done
+    assert {asked, "my things are nowhere to be seen"} <= set(article.question_texts())
+    assert missed_questions(10) == []
+    assert UnansweredQuestion.objects.get().article == article
+    feedback.refresh_from_db()
+    assert feedback.resolved_at is not None
+    assert knowledge.renew().search(asked, knowledge.embedder.embed).hits[0].source.slug == "track-order"
+    Feedback.objects.judge(feedback.conversation, 2, False, "Still wrong")
+    assert [each.reason for each in missed_questions(10)] == ["Still wrong"]
+
+
+def test_a_phrasing_in_the_wrong_article_is_seen_before_it_does_harm(editor: Client, shop_knowledge: None) -> None:
+    wrong = Article.objects.get(slug="returns").question_texts()[0]
+    UnansweredQuestion.objects.remember(wrong)
+    page = editor.post(f"{BASE}teach/", {"article": "jobs", "key": keys()}).content.decode()
+    assert "would now be answered differently" in page
+
+
+def test_one_click_makes_a_draft(editor: Client) -> None:
+    Article.objects.create(slug="do-you-sell-kayaks", title="Taken", body="x", published=False)
+    for text in KAYAKS:
+        UnansweredQuestion.objects.remember(text)
+    wanted = [each.key for text in KAYAKS for each in missed_questions(10) if each.text == text]
+    page = editor.post(f"{BASE}draft/", {"key": wanted}, follow=True).content.decode()
+    assert "This is a draft" in page
+    made = Article.objects.get(slug="do-you-sell-kayaks-2")
+    assert (made.title, made.published, made.question_texts()) == ("do you sell kayaks", False, KAYAKS)
+    assert missed_questions(10) == []
+
+
+@pytest.mark.parametrize("name", ["teach", "draft", "drop"])
+def test_who_may_only_look_changes_nothing(name: str) -> None:
+    UnansweredQuestion.objects.remember("do you sell kayaks")
+    Article.objects.create(slug="a", title="A", body="x")
+    reader = logged_in("agent_app.view_unansweredquestion", "agent_app.view_article")
+    form = {"article": "a", "key": keys(), "confirmed": "yes"}
+    assert reader.post(f"{BASE}{name}/", form).status_code == 403
+    assert "formaction" not in reader.get(f"{BASE}groups/").content.decode()
+    assert reader.get(f"{BASE}{name}/").status_code in {403, 404}
+    assert len(missed_questions(10)) == 1
+    assert Article.objects.count() == 1
+
+
+def test_the_form_is_tried_before_it_is_saved(editor: Client, shop_knowledge: None) -> None:
+    revision = Article.objects.get(slug="returns").updated_at
+    form = {
+        "title": "Kayaks",
+        "slug": "kayaks",
+        "body": "We sell two kayaks, the **Otter** and the Seal.",
+        "language": "en",
+        "published": "on",
+        "questions-0-text": KAYAKS[0],
+        "questions-1-text": KAYAKS[1],
+        "questions-2-text": "taken away",
+        "questions-2-DELETE": "on",
+        "q": KAYAKS[2],
+        "instead_of": "",
+    }
+    UnansweredQuestion.objects.remember(KAYAKS[2])
+    page = editor.post("/admin/agent_app/article/preview/", form).content.decode()
+    assert "this article" in page
+    assert "<strong>Otter</strong>" in page
+    assert "Of the open questions" in page
+    assert "it answers from" in page
+    assert not Article.objects.filter(slug="kayaks").exists()
+    assert Article.objects.get(slug="returns").updated_at == revision
+    assert "Write a title" in editor.post("/admin/agent_app/article/preview/", {"title": " "}).content.decode()
+    reader = logged_in("agent_app.view_article", username="reader")
+    assert reader.post("/admin/agent_app/article/preview/", form).status_code == 403
+
+
+def test_emptying_an_article_shows_who_would_be_left_alone(editor: Client, shop_knowledge: None) -> None:
+    form = {"title": "Nothing", "slug": "returns", "body": "", "published": "on", "instead_of": "returns"}
+    page = editor.post("/admin/agent_app/article/preview/", form).content.decode()
+    assert "would now be answered differently" in page
+
+
+def test_the_reliability_table_of_an_index(editor: Client, shop_knowledge: None) -> None:
+    generation = IndexGeneration.objects.defer("payload").latest("id")
+    listed = editor.get("/admin/agent_app/indexgeneration/").content.decode()
+    assert str(generation) in listed
+    page = editor.get(f"/admin/agent_app/indexgeneration/{generation.pk}/change/").content.decode()
+    assert page.count("<circle") == len(generation.calibration["table"])
+    assert f"{generation.calibration['answer_at']:.3f}" in page
+    assert "5 %" in page
+    assert 'style="' not in page.split('class="reliability"')[1]  # the policy forbids it
+
+
+def test_queries_do_not_grow() -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            missed_questions(100)
+        return len(captured)
+
+    judged("one")
+    few = queries()
+    for number in range(20):
+        judged(f"question {number}")
+    assert queries() == few <= 4

@@ -42,7 +42,7 @@ def configured(host: str, port: int) -> uvicorn.Config:
         port=port,
         loop="uvloop",
         http="httptools",
-        ws="websockets-sansio",
+        ws="supportdesk.websockets:WebSocketProtocol",
         # Far above the protocol's 64 KiB, so that the consumer answers a large frame with 4413, not uvicorn with 1009.
         ws_max_size=1024 * 1024,
         # Chat frames are small: compressing each costs more CPU and memory than it saves.

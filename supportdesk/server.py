@@ -1,6 +1,7 @@
 """uvicorn, ending as the chat protocol promises: nothing acknowledged is lost, every socket is told."""
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -23,6 +24,13 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         process.draining = True
         super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list | None = None) -> None:
+        await super().startup(sockets)
+        # Django and the index are hundreds of thousands of objects that stay: a collection need not look at them again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 20)
 
     async def shutdown(self, sockets: list | None = None) -> None:
         logger.info("server.draining seconds=%d", DRAIN_SECONDS)

@@ -36,7 +36,6 @@ from agent_app.sockets import (
     TOO_SLOW,
     FrameSocket,
     Hangup,
-    as_text,
     parse_frame,
 )
 
@@ -138,9 +137,9 @@ class ChatConsumer(FrameSocket):
     # ---- writing ----
 
     async def _write(self) -> None:
-        async with aclosing(self.follower.frames()) as frames:
-            async for frame in frames:
-                await self.base_send({"type": "websocket.send", "text": as_text(frame)})
+        async with aclosing(self.follower.waves()) as waves:
+            async for wave in waves:
+                await self._send_frames(wave)
         # A chat that was over at the hello stays open for reading; one that ends now is closed after its last message.
         raise Hangup(CHAT_ENDED)
 

@@ -8,6 +8,7 @@ typing) is shown only to a reader that keeps up.
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any
 
 from agent_app.doorbell import Ring, doorbell
@@ -18,6 +19,7 @@ from agent_app.models.refusal import Unavailable
 PAGE = 100  # messages of one read
 MOST_QUEUED = 1_000_000  # characters that wait for a slow reader; past that it is cut off
 MOST_PASSING = 100_000  # characters past which passing frames are dropped, so that messages have room
+WAVE = 64_000  # characters that are given out at once: a reader that does not take them stops the next
 MOST_HELD = 200  # passing frames that wait for the log to be read
 ENDED = ("closed", "erased")
 TRY_AGAIN = 1.0  # seconds until a failed read is tried again
@@ -45,7 +47,7 @@ class Follower:
         self._held: deque[Frame] = deque(maxlen=MOST_HELD)
         self._answered: str | None = None  # the turn of the newest answer that was read from the log
         self._queued = 0
-        self._wake = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
         self.too_slow = False
         self.on_too_slow: Callable[[], object] | None = None  # called once, for a reader that is stuck in a send
 
@@ -79,7 +81,11 @@ class Follower:
         if ring.sender is None or ring.sender != self.name:
             for frame in ring.frames:
                 self._pass(frame)
-        self._wake.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     @property
     def name(self) -> str:
@@ -103,7 +109,7 @@ class Follower:
     def put(self, frame: Frame) -> None:
         """Queues an answer to this reader itself (an ack, a pong)."""
         self._enqueue(frame, 200)
-        self._wake.set()
+        self._wake()
 
     def _take(self, entry: Entry) -> None:
         if entry.seq == self.cursor + 1 and self._known <= self.cursor:
@@ -144,16 +150,21 @@ class Follower:
         """The frames in order. Ends after the last message of a chat that was closed or erased meanwhile; raises
         TooSlow when the reader has fallen too far behind. A database that is away only delays.
         """
+        async with aclosing(self.waves()) as waves:
+            async for wave in waves:
+                for frame in wave:
+                    yield frame
+
+    async def waves(self) -> AsyncGenerator[list[Frame], None]:
+        """As `frames`, with all that is there at a time together."""
         while True:
-            while self._queue:
-                frame, size = self._queue.popleft()
-                self._queued -= size
-                yield frame
+            if self._queue:
+                yield self._next_wave()
+                continue
             if self.too_slow:
                 raise TooSlow
             if self._known > self.cursor:
-                for entry in await self._missed():
-                    yield {"type": "message", **entry.to_wire()}
+                yield [{"type": "message", **entry.to_wire()} for entry in await self._missed()]
                 continue
             if self._held:
                 self._release()
@@ -161,13 +172,22 @@ class Follower:
             if self._state_now != self.state and self._state_now is not None:
                 self.state = self._state_now
                 if self.state != "erased":
-                    yield {"type": "state", "state": self.state, **self._about}
+                    yield [{"type": "state", "state": self.state, **self._about}]
                 if self.state in ENDED:
                     self.ended = True
                     return
                 continue
-            self._wake.clear()
-            await self._wake.wait()
+            self._waiter = self.loop.create_future()
+            await self._waiter
+
+    def _next_wave(self) -> list[Frame]:
+        wave, taken = [], 0
+        while self._queue and taken < WAVE:
+            frame, size = self._queue.popleft()
+            wave.append(frame)
+            taken += size
+        self._queued -= taken
+        return wave
 
     async def _missed(self) -> list[Entry]:
         """The next messages from the log. None there (they were erased): the cursor follows, nothing waits."""

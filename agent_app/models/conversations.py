@@ -37,10 +37,14 @@ def hash_token(token: str) -> str:
 
 
 def new_id() -> str:
-    """128 random bits: a name, not a secret. The system's own randomness would give up the interpreter's lock for each
-    message, and a busy process waits to have it back.
+    return secrets.token_hex(16)
+
+
+def new_message_id() -> str:
+    """128 random bits; a name, not a secret. The system's randomness gives up the interpreter's lock, which a busy
+    process waits for up to 5 ms.
     """
-    return f"{random.getrandbits(128):032x}"  # noqa: S311 - not a secret
+    return f"{random.getrandbits(128):032x}"
 
 
 @dataclass(slots=True)

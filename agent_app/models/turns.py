@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from agent_app.models.conversations import Entry, new_id
+from agent_app.models.conversations import Entry, new_message_id
 
 AI, WAITING, HUMAN, CLOSED = "ai", "waiting", "human", "closed"
 ANSWERED_BY_AGENT = (AI, WAITING)
@@ -295,7 +295,7 @@ class CustomerMessage(Act):
     holder: str | None = None
     attachments: list[dict[str, Any]] = field(default_factory=list)
     within_rate: bool = True
-    id: str = field(default_factory=new_id)
+    id: str = field(default_factory=new_message_id)
 
     @property
     def sent_as(self) -> tuple[str, str] | None:
@@ -342,7 +342,7 @@ class AgentReply(Act):
     escalation: NewTicket | None = None
     stopped: bool = False
     tried: bool = False
-    id: str = field(default_factory=new_id)
+    id: str = field(default_factory=new_message_id)
 
     @property
     def message_id(self) -> str | None:
@@ -448,7 +448,7 @@ class AskForPerson(Act):
 
     ticket: NewTicket
     text: str
-    id: str = field(default_factory=new_id)
+    id: str = field(default_factory=new_message_id)
 
     def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
         if row.has_expired(now):
@@ -469,7 +469,7 @@ class TakeOver(Act):
     staff_id: int
     text: str
     author: str
-    id: str = field(default_factory=new_id)
+    id: str = field(default_factory=new_message_id)
 
     def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
         if row.state == CLOSED:
@@ -489,7 +489,7 @@ class Release(Act):
     staff_id: int
     text: str
     author: str | None = None
-    id: str = field(default_factory=new_id)
+    id: str = field(default_factory=new_message_id)
 
     def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
         if row.state == AI:
@@ -513,7 +513,7 @@ class Assign(Act):
     to: int | None
     text: str
     author: str
-    id: str = field(default_factory=new_id)
+    id: str = field(default_factory=new_message_id)
 
     def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
         if row.state == CLOSED:
@@ -538,7 +538,7 @@ class SayNobodyCame(Act):
 
     after: timedelta
     text: str
-    id: str = field(default_factory=new_id)
+    id: str = field(default_factory=new_message_id)
 
     def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
         waited = row.state == WAITING and row.waiting_since is not None and row.waiting_since + self.after <= now
@@ -557,7 +557,7 @@ class StaffReply(Act):
     text: str
     author: str
     client_id: str | None = None
-    id: str = field(default_factory=new_id)
+    id: str = field(default_factory=new_message_id)
 
     @property
     def sent_as(self) -> tuple[str, str] | None:

@@ -114,7 +114,7 @@ class Follower:
     def _take(self, entry: Entry) -> None:
         if entry.seq == self.cursor + 1 and self._known <= self.cursor:
             self.cursor = self._known = entry.seq
-            self._enqueue({"type": "message", **entry.to_wire()}, len(entry.text) + 300)
+            self._enqueue(*in_log(entry))
         else:
             self._known = max(self._known, entry.seq)
 
@@ -159,12 +159,16 @@ class Follower:
         """As `frames`, with all that is there at a time together."""
         while True:
             if self._queue:
-                yield self._next_wave()
+                wave, size = next_wave(self._queue)
+                self._queued -= size
+                yield wave
                 continue
             if self.too_slow:
                 raise TooSlow
             if self._known > self.cursor:
-                yield [{"type": "message", **entry.to_wire()} for entry in await self._missed()]
+                missed = deque(in_log(entry) for entry in await self._missed())
+                while missed:
+                    yield next_wave(missed)[0]
                 continue
             if self._held:
                 self._release()
@@ -180,15 +184,6 @@ class Follower:
             self._waiter = self.loop.create_future()
             await self._waiter
 
-    def _next_wave(self) -> list[Frame]:
-        wave, taken = [], 0
-        while self._queue and taken < WAVE:
-            frame, size = self._queue.popleft()
-            wave.append(frame)
-            taken += size
-        self._queued -= taken
-        return wave
-
     async def _missed(self) -> list[Entry]:
         """The next messages from the log. None there (they were erased): the cursor follows, nothing waits."""
         known = self._known
@@ -200,3 +195,18 @@ class Follower:
         self.cursor = entries[-1].seq if entries else known
         self._answered = next((entry.turn for entry in reversed(entries) if entry.turn), self._answered)
         return entries
+
+
+def in_log(entry: Entry) -> tuple[Frame, int]:
+    """The message's frame, and about how many characters it has."""
+    return {"type": "message", **entry.to_wire()}, len(entry.text) + 300
+
+
+def next_wave(queue: deque[tuple[Frame, int]]) -> tuple[list[Frame], int]:
+    """Takes frames off the queue until a wave is full; with their size."""
+    wave, taken = [], 0
+    while queue and taken < WAVE:
+        frame, size = queue.popleft()
+        wave.append(frame)
+        taken += size
+    return wave, taken

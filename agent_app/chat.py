@@ -743,7 +743,7 @@ async def store_reply(turn: Turn, answer: Answer, ticket: str) -> Outcome:
         citations=list(answer.citations),
         choices=list(answer.choices) or None,
         confirm={"id": answer.confirm.id, "summary": answer.confirm.summary} if answer.confirm else None,
-        details={"tools_used": list(answer.tools_used), "confidence": answer.confidence},
+        details=details_of(answer),
         escalation=NewTicket(ticket, escalation.reason, escalation.category, escalation.priority)
         if escalation
         else None,
@@ -757,6 +757,13 @@ async def store_reply(turn: Turn, answer: Answer, ticket: str) -> Outcome:
                 raise
             act.tried = True
             await asyncio.sleep(REPLY_AGAIN)
+
+
+def details_of(answer: Answer) -> dict[str, Any]:
+    about: dict[str, Any] = {"tools_used": list(answer.tools_used), "confidence": answer.confidence}
+    if answer.model is not None:
+        about["model"] = answer.model
+    return about
 
 
 async def keep_lease(turn: Turn) -> None:

@@ -281,6 +281,7 @@ class ReplyMetadataSerializer(serializers.Serializer[Any]):
     session_store = serializers.CharField()
     processing_time_ms = serializers.IntegerField()
     request_id = serializers.CharField()
+    model = serializers.DictField(required=False, help_text="what a language model used for this answer")
     pending = serializers.BooleanField(required=False)
     session_stats = serializers.DictField(required=False)
     circuit_breakers = serializers.DictField(required=False)

@@ -412,6 +412,8 @@ def metadata(request: Request, sent: Outcome, reply: Entry | None, pending: bool
         "processing_time_ms": round((time.monotonic() - began) * 1000),
         "request_id": getattr(request, "request_id", "-"),
     }
+    if "model" in details:
+        about["model"] = details["model"]
     if pending:
         about["pending"] = True
     if settings.CHAT_DEBUG_METADATA:

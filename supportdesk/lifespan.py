@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 from agent_app import chat
 from agent_app.knowledge.indexing import knowledge
@@ -56,6 +57,9 @@ async def lifespan(scope: Any, receive: Callable[[], Awaitable[Any]], send: Call
         async with process.running():
             await send({"type": "lifespan.startup.complete"})
             await receive()
+    except ImproperlyConfigured as error:
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        return
     except Exception:  # the outermost edge: the server must hear of it, and the log gets the traceback
         logger.exception("process.failed")
         await send({"type": "lifespan.startup.failed", "message": "A part of the desk did not start or stop."})

@@ -5,6 +5,7 @@ cannot be used stops the start with one line that names the setting, the value a
 """
 
 import os
+import re
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -122,6 +123,23 @@ AGENT_MAX_REPLY = env.whole("AGENT_MAX_REPLY", 8000, 200, 100_000)  # characters
 TURN_LEASE = env.whole("TURN_LEASE", 10, 3, 60)  # seconds that a turn's holder has before it must renew
 TURN_RECOVERY_INTERVAL = env.whole("TURN_RECOVERY_INTERVAL", 5, 1, 60)  # seconds between looks for orphaned turns
 AGENT_MODEL = env.text("AGENT_MODEL")  # such as openai-chat:NAME; empty: the offline responder
+if AGENT_MODEL and not re.fullmatch(r"(?:openai-chat|openai-responses|anthropic):\S+", AGENT_MODEL):
+    raise WrongSetting(
+        f"AGENT_MODEL={AGENT_MODEL!r} is unknown: write openai-chat:NAME, openai-responses:NAME or anthropic:NAME."
+    )
+AGENT_MAX_STEPS = env.whole("AGENT_MAX_STEPS", 8, 1, 30)  # requests to the model in one turn
+AGENT_MAX_TOOL_CALLS = env.whole("AGENT_MAX_TOOL_CALLS", 12, 0, 100)  # of the model, in one turn
+AGENT_MAX_TOKENS = env.whole("AGENT_MAX_TOKENS", 60_000, 1000)  # sent and received in one turn
+# Tokens that may be spent on one conversation, and by all instances together on one day (UTC); 0: without limit. Over
+# the budget the offline responder answers, and says so.
+AGENT_CONVERSATION_BUDGET = env.whole("AGENT_CONVERSATION_BUDGET", 300_000, 0)
+AGENT_DAY_BUDGET = env.whole("AGENT_DAY_BUDGET", 5_000_000, 0)
+# Dollars for a million tokens, for the account; not given: the public list's, where it has the model.
+AGENT_INPUT_PRICE = env.number("AGENT_INPUT_PRICE", 0.0, 0.0, 10_000.0)
+AGENT_OUTPUT_PRICE = env.number("AGENT_OUTPUT_PRICE", 0.0, 0.0, 10_000.0)
+AGENT_PRICES_GIVEN = env.given("AGENT_INPUT_PRICE") or env.given("AGENT_OUTPUT_PRICE")
+# Days that a fact which a customer gave is remembered; 0 keeps none.
+AGENT_MEMORY_DAYS = env.whole("AGENT_MEMORY_DAYS", 90, 0, 3650)
 AGENT_RESPONDER = env.text("AGENT_RESPONDER")  # a dotted path; goes before AGENT_MODEL
 AGENT_SCRIPTED_DELAY = env.number("AGENT_SCRIPTED_DELAY", 0.0, 0.0, 60.0)  # seconds, of the scripted responder
 AGENT_TOOL_REGISTRY_MODE = env.choice("AGENT_TOOL_REGISTRY_MODE", "legacy", ("legacy", "registry"))
@@ -401,5 +419,6 @@ LOGGING = {
         "uvicorn.error": {"level": "WARNING"},
         # It writes the whole address of every call, and a tool's addresses name customers.
         "httpx": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},
     },
 }

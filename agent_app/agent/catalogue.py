@@ -19,6 +19,16 @@ READ = "I can look into what you attached. What would you like to know about it?
 PICTURE = "I cannot look at pictures, so please tell me what it is about. A person can look at them. " + PERSON
 TOO_LONG = "There is more in the help pages that the numbers lead to."
 
+MODEL_AWAY = "Our assistant cannot be reached right now, so here is what I can say without it."
+MODEL_AWAY_AFTERWARDS = (
+    "The answer breaks off here: our assistant cannot be reached any more. Here is what I can say without it."
+)
+OVER_BUDGET = "Our assistant has done what it may for now, so here is what I can say without it."
+CLAIMED_TOO_MUCH = (
+    "I have to be exact here: I have done nothing beyond what is confirmed above, and I cannot promise it. " + PERSON
+)
+MORE_THAN_FITS = "There is more to say than fits into one message: ask me for the part that you need."
+
 HANDED_OVER = (
     "I have asked a person to take over. Your ticket number is {ticket}. "
     "Someone will answer you right here; until then you can add details, and I go on helping where I can."

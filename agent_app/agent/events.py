@@ -172,6 +172,7 @@ class Answer:
     tools_used: tuple[str, ...] = ()
     escalation: Escalation | None = None
     unanswered: str | None = None  # the question that the knowledge could not answer
+    model: dict[str, Any] | None = None  # {name, requests, input_tokens, output_tokens, price_usd, fallback?}
 
 
 Event = Thinking | ToolStarted | ToolEnded | Text | Answer

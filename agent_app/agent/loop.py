@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from agent_app.agent import catalogue
 from agent_app.agent.events import Answer, Deed, Escalation, Event, Text, TurnContext
@@ -18,6 +19,16 @@ logger = logging.getLogger(__name__)
 RESERVE = 0.5
 PATIENCE = 2  # unanswered questions in a row; the next one brings a person
 
+# How an honest answer says so; a model has more words for it than our catalogue.
+DONT_KNOW = re.compile(
+    r"\b(?:i (?:do not|don't) (?:know|have (?:any |that |this |the )?(?:information|details?|answer))"
+    r"|i (?:could not|couldn't|cannot|can't|was not able to|was unable to|am unable to) (?:find|answer|say)"
+    r"|i(?:'m| am) not (?:sure|able to (?:find|answer))"
+    r"|(?:our|the) help pages? (?:do not|don't|does not) (?:say|cover))",
+    re.IGNORECASE,
+)
+
+T = TypeVar("T")
 Judge = Callable[[TurnContext], Escalation | None]
 
 
@@ -117,14 +128,14 @@ def failures(context: TurnContext) -> int:
         if message.author is not None:
             break
         if message.role == "agent":
-            if not message.text.startswith(catalogue.DONT_KNOW):
+            if not DONT_KNOW.search(message.text):
                 break
             count += 1
     return count
 
 
-async def until(deadline: float, events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
-    """The events up to `deadline` (time.monotonic()), then TimeoutError.
+async def until(deadline: float, events: AsyncIterator[T]) -> AsyncGenerator[T, None]:
+    """The items up to `deadline` (time.monotonic()), then TimeoutError.
 
     The clock may stop a step, never whoever reads us between two: a timeout that spanned a yield would cancel them. One
     timer serves all steps, since a turn has many and nearly all of them are over at once.
@@ -156,7 +167,7 @@ class Clock:
         if self._step is not None:
             self._step.cancel()
 
-    async def guard(self, step: Awaitable[Event]) -> Event:
+    async def guard(self, step: Awaitable[T]) -> T:
         self._step = task = asyncio.current_task()
         try:
             if self.rung:

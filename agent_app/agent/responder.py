@@ -1,10 +1,12 @@
 """What the loop asks of a responder, and what a responder may ask of the tools."""
 
+import math
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agent_app.agent.events import Event, ToolError, ToolOutcome, TurnContext
+from agent_app.agent.spending import Prices, Spent
 
 
 class Tool(Protocol):
@@ -44,6 +46,45 @@ async def call_tool(
     return await tool.call(context, arguments)
 
 
+class WrongModel(Exception):
+    """AGENT_MODEL names what cannot be used; the message is one line that says what to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the desk kept of this conversation and this customer, and what a model may still spend."""
+
+    facts: tuple[tuple[str, str], ...] = ()  # (name, value), as the customer gave them
+    summary: str = ""  # of the messages up to `summary_upto`
+    summary_upto: int = 0
+    tokens_left: float = math.inf  # of the conversation's and the day's budget, the lesser
+
+
+class Notes(Protocol):
+    """What a responder with a model asks the desk to keep. None of it raises when the database is away."""
+
+    async def known(self, context: TurnContext) -> Known: ...
+
+    async def count(self, context: TurnContext, spent: Spent) -> None:
+        """Adds to the conversation's and to the day's account, which all instances share."""
+        ...
+
+    async def keep_summary(self, context: TurnContext, upto: int, text: str) -> None: ...
+
+
+class NoNotes:
+    """Nothing is known, kept or counted."""
+
+    async def known(self, context: TurnContext) -> Known:
+        return Known()
+
+    async def count(self, context: TurnContext, spent: Spent) -> None:
+        pass
+
+    async def keep_summary(self, context: TurnContext, upto: int, text: str) -> None:
+        pass
+
+
 @dataclass(frozen=True, slots=True)
 class ResponderOptions:
     """What the settings say to a responder; each takes from it what it needs."""
@@ -51,6 +92,11 @@ class ResponderOptions:
     scripted_delay: float = 0.0
     model: str = ""
     turn_timeout: float = 45.0
+    max_steps: int = 8  # requests to the model in one turn
+    max_tool_calls: int = 12  # in one turn
+    max_tokens: int = 60_000  # of one turn, what is sent and what comes back
+    prices: Prices = field(default_factory=Prices)
+    notes: Notes = field(default_factory=NoNotes)
 
 
 class Responder(Protocol):

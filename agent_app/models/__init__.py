@@ -1,5 +1,6 @@
 from agent_app.models.attachments import Attachment
 from agent_app.models.audit import AuditDetails, AuditEntry, AuditSeal
+from agent_app.models.budget import ConversationUse, DailyUse
 from agent_app.models.conversations import Conversation, Entry, Message
 from agent_app.models.desk import CannedReply, Note, Ticket
 from agent_app.models.erasure import Erasure
@@ -13,6 +14,7 @@ from agent_app.models.knowledge import (
     UnansweredQuestion,
 )
 from agent_app.models.mail import Mail, Seen
+from agent_app.models.memory import ConversationSummary, Fact
 from agent_app.models.people import Attendance
 from agent_app.models.tokens import ApiToken
 
@@ -26,9 +28,13 @@ __all__ = [
     "AuditSeal",
     "CannedReply",
     "Conversation",
+    "ConversationSummary",
+    "ConversationUse",
+    "DailyUse",
     "Entry",
     "Erasure",
     "ExampleQuestion",
+    "Fact",
     "Feedback",
     "IndexGeneration",
     "KnowledgeState",

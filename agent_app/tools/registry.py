@@ -11,14 +11,17 @@ from importlib import import_module
 from typing import Any, Protocol, TypeVar
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from agent_app import demo
 from agent_app.agent.events import NeedsConfirmation, ToolError, ToolOutcome, ToolResult, TurnContext
 from agent_app.agent.loop import CustomerSupportAgent
-from agent_app.agent.responder import Responder, ResponderOptions
+from agent_app.agent.responder import Responder, ResponderOptions, WrongModel
+from agent_app.agent.spending import Prices
 from agent_app.escalation import judge
 from agent_app.models.conversations import new_id
+from agent_app.notes import DeskNotes
 from agent_app.tools.arguments import Argument, BadArguments, arguments_of, checked, object_schema
 from agent_app.tools.failures import Away, NeedsIdentity, NotAllowed, ToolFailure
 from agent_app.tools.trail import ToolCall, trail
@@ -29,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 BACKENDS = ("crm", "billing", "inventory")  # each with a module of its tools here
 OFFLINE = "agent_app.agent.offline.OfflineResponder"
+# The memory's two ends: what is worth remembering only a model can tell.
+RECALL, REMEMBER = "agent_app.tools.memory.recall", "agent_app.tools.memory.remember"
+WITH_MODEL = "agent_app.agent.llm.LanguageModelResponder"  # imports pydantic-ai: named by path, loaded when configured
 # Seconds that every call leaves of its turn, so that what came of it can still be said.
 LEFT_TO_SAY = 1.5
 
@@ -175,6 +181,8 @@ def load_tools() -> dict[str, RegisteredTool]:
     Raises TypeError for a tool whose arguments have no schema.
     """
     functions = [import_string(path) for path in settings.AGENT_TOOLS]
+    if settings.AGENT_MODEL and RECALL in settings.AGENT_TOOLS:
+        functions.append(import_string(REMEMBER))
     for backend in backends_with_tools():
         functions += import_module(f"agent_app.tools.{backend}").TOOLS
     tools = {}
@@ -197,16 +205,32 @@ def build_responder() -> Responder:
         scripted_delay=settings.AGENT_SCRIPTED_DELAY,
         model=settings.AGENT_MODEL,
         turn_timeout=settings.AGENT_TURN_TIMEOUT,
+        max_steps=settings.AGENT_MAX_STEPS,
+        max_tool_calls=settings.AGENT_MAX_TOOL_CALLS,
+        max_tokens=settings.AGENT_MAX_TOKENS,
+        prices=Prices(settings.AGENT_INPUT_PRICE, settings.AGENT_OUTPUT_PRICE)
+        if settings.AGENT_PRICES_GIVEN
+        else Prices(),
+        notes=DeskNotes(),
     )
-    responder: Responder = import_string(settings.AGENT_RESPONDER or OFFLINE)(options)
+    path = settings.AGENT_RESPONDER or (WITH_MODEL if settings.AGENT_MODEL else OFFLINE)
+    try:
+        responder: Responder = import_string(path)(options)
+    except WrongModel as error:
+        raise ImproperlyConfigured(str(error)) from None
+    except ImportError as error:
+        if path != WITH_MODEL:
+            raise
+        install = "python3 requirements/install.py llm"
+        raise ImproperlyConfigured(f"AGENT_MODEL needs packages that are not installed ({error}): {install}") from None
     return responder
 
 
 def build_agent() -> CustomerSupportAgent:
     tools = load_tools()
     mode = settings.AGENT_TOOL_REGISTRY_MODE
-    # The demo shop's tools are no part of legacy mode: it has the four that AGENT_TOOLS names.
-    lent = sum(made.policy.backend is not None for made in tools.values()) if mode == "legacy" else 0
+    # The demo shop's tools are no part of legacy mode: it has those that AGENT_TOOLS names.
+    lent = len(tools) - len(settings.AGENT_TOOLS) if mode == "legacy" else 0
     agent = CustomerSupportAgent(build_responder(), tools, judge)
     logger.info("Agent initialized with %d tools (%s mode)", len(tools) - lent, mode)
     if demo.is_open():

@@ -10,6 +10,7 @@ from agent_app.knowledge.retrieval import KnowledgeIndex
 from agent_app.management.commands.load_knowledge import SAMPLE, read_folder
 from tests.conftest import ValkeyServer
 from tests.desk import Desk
+from tests.model_server import ModelServer
 
 OPEN = {"CHAT_SESSION_RATE_LIMIT": "100000/min", "CHAT_DEBUG_METADATA": "true"}  # every test comes from one address
 
@@ -72,3 +73,20 @@ def embed() -> Embedding:
 def shop(embed: Embedding) -> KnowledgeIndex:
     """The index of the sample shop, without a database."""
     return KnowledgeIndex.build(read_folder(SAMPLE), embed)
+
+
+@pytest.fixture(scope="session")
+def model() -> Iterator[ModelServer]:
+    """A scripted language model behind OpenAI's interface; each test writes its script."""
+    server = ModelServer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def model_desk(model: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """A desk that answers with that model, with little time for a turn."""
+    settings = {**OPEN, **model.settings(), "AGENT_TURN_TIMEOUT": "6", "CHAT_RATE_LIMIT": "100000/min"}
+    running = prepared(Desk(tmp_path_factory.mktemp("model"), **settings))
+    yield running
+    running.stop()

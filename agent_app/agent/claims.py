@@ -1,0 +1,270 @@
+"""Does a sentence claim that something was done? English; what it cannot judge it lets the caller decide.
+
+A claim is one of the company's acts told as a fact: "I have refunded you", "your order has been cancelled", "Done!".
+It names the kinds of act (`FAMILIES`) that would back it. Questions, conditions and denials claim nothing.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+ANY = "any"  # "Done!": whatever was done backs it
+LOOKED = "look"  # "I have checked": a look backs it, too
+
+# The acts by kind; words of one kind back each other, for a tool has one name and a sentence has many.
+FAMILIES = {
+    "refund": "refund reimburse credit repay compensate",
+    "cancel": "cancel void withdraw revoke annul stop abort terminate reverse",
+    "change": "change update correct modify edit amend adjust alter set switch move fix redirect reroute rename"
+    " replace",
+    "send": "send email e-mail mail message text dispatch ship deliver resend reship forward post",
+    "person": "escalate transfer forward pass hand refer notify inform alert contact tell ask flag raise report connect"
+    " involve consult",
+    "ticket": "open create file submit log lodge raise",
+    "note": "note save store remember record register write keep",
+    "order": "order reorder place book schedule reserve arrange purchase buy organise organize rebook",
+    "exchange": "replace exchange swap substitute",
+    "grant": "apply add grant give waive deduct discount extend approve authorise authorize issue award offer",
+    "charge": "charge bill invoice pay",
+    "access": "reset unlock lock block unblock activate deactivate disable enable close reopen suspend restore",
+    "remove": "delete remove erase clear unsubscribe",
+    "plan": "subscribe upgrade downgrade renew",
+    ANY: "process complete finish finalise finalize initiate start trigger execute handle resolve settle do make"
+    " perform carry confirm sort expedite prioritise prioritize implement",
+    LOOKED: "check look search verify review examine investigate double-check",
+}
+# Names of tools begin with these and go on with what they are about.
+WEAK = frozenset(["request", "start", "create", "make", "open", "submit", "place", "do", "process", "ask"])
+
+IRREGULAR = {
+    "send": "sent", "resend": "resent", "withdraw": "withdrew withdrawn", "set": "set", "reset": "reset",
+    "tell": "told", "write": "wrote written", "keep": "kept", "buy": "bought", "give": "gave given", "pay": "paid",
+    "repay": "repaid", "do": "did done", "make": "made", "cancel": "cancelled canceled",
+    "stop": "stopped", "ship": "shipped", "reship": "reshipped", "refer": "referred", "transfer": "transferred",
+    "log": "logged", "flag": "flagged", "swap": "swapped", "submit": "submitted", "e-mail": "e-mailed",
+}  # fmt: skip
+GERUNDS = {
+    "cancel": "cancelling canceling", "stop": "stopping", "ship": "shipping", "reship": "reshipping", "set": "setting",
+    "reset": "resetting", "refer": "referring", "transfer": "transferring", "log": "logging", "flag": "flagging",
+    "swap": "swapping", "submit": "submitting",
+}  # fmt: skip
+# What is done by more than one word, and counts as its kind.
+PHRASES = {
+    "taken care of": ANY, "took care of": ANY, "dealt with": ANY, "carried out": ANY, "put through": ANY,
+    "sorted out": ANY, "seen to": ANY, "seen to it": ANY, "set up": "order", "paid back": "refund",
+    "called off": "cancel", "taken off": "remove", "handed over": "person", "passed on": "person",
+    "spoken to": "person", "spoken with": "person", "talked to": "person", "looped in": "person",
+    "checked with": "person", "put in": ANY, "redone": ANY, "undone": "cancel", "undid": "cancel",
+    "moved up": "change", "written down": "note", "wrote down": "note", "noted down": "note", "got you": ANY,
+    "returned your money": "refund", "money back": "refund",
+}  # fmt: skip
+
+
+def past_of(verb: str) -> list[str]:
+    if verb in IRREGULAR:
+        return IRREGULAR[verb].split()
+    if verb.endswith("e"):
+        return [f"{verb}d"]
+    if verb.endswith("y") and verb[-2] not in "aeiou":
+        return [f"{verb[:-1]}ied"]
+    return [f"{verb}ed"]
+
+
+def gerund_of(verb: str) -> list[str]:
+    if verb in GERUNDS:
+        return GERUNDS[verb].split()
+    return [f"{verb[:-1]}ing" if verb.endswith("e") and not verb.endswith("ee") else f"{verb}ing"]
+
+
+@cache
+def kinds() -> dict[str, frozenset[str]]:
+    """Every form of every word, and the kinds of act that it names."""
+    found: dict[str, set[str]] = {}
+    for family, verbs in FAMILIES.items():
+        for verb in verbs.split():
+            for form in (verb, *past_of(verb), *gerund_of(verb)):
+                found.setdefault(form, set()).add(family)
+    for phrase, family in PHRASES.items():
+        found.setdefault(phrase, set()).add(family)
+    return {form: frozenset(families) for form, families in found.items()}
+
+
+def either(words: Iterable[str]) -> str:
+    return "(?:" + "|".join(sorted((re.escape(word) for word in words), key=len, reverse=True)) + ")"
+
+
+VERBS = [verb for family, verbs in FAMILIES.items() for verb in verbs.split()]
+ACTING = [verb for family, verbs in FAMILIES.items() if family != LOOKED for verb in verbs.split()]
+PAST = "(?:re-?)?(?P<{0}>" + either([*(form for verb in VERBS for form in past_of(verb)), *PHRASES]) + r")\b"
+BASE = "(?P<{0}>" + either(ACTING) + r")\b"
+DOING = "(?P<{0}>" + either(form for verb in ACTING for form in gerund_of(verb)) + r")\b"
+
+# What may stand between "have" and the verb; never a denial.
+BETWEEN = (
+    r"(?:\s*,?\s*\b(?:now|just|already|also|hereby|gone ahead and|went ahead and|then|today|in the meantime|therefore|"
+    r"indeed|since|both|all|even|only|right away|straight away|approx|half|"
+    r"as requested|as promised|as you asked|as you wished|"
+    r"of course|for you|on your behalf|at once|at your request|per your request|(?!only\b)\w+ly)\b,?"
+    r"|\s*,[^,.;!?]{1,50},|\s*,)*"
+)
+SELF = r"\b(?:i|we)(?:'ve|'d|'ll have|\s+(?:have|had|did|do))?\b"
+OURS = (
+    r"\b(?:our|my|the|a)\s+(?:[\w-]+\s+){0,2}?(?:team|department|colleagues?|staff|warehouse|system|manager|specialists?"
+    r"|supervisor|support|office|agents?|bank|carrier|courier|desk|shop|store)(?:'s)?(?:\s+(?:has|have|had))?\b"
+)
+SUBJECT = (
+    r"\b(?:your|the|this|that|it|its|these|those|they|everything|all|both|you|a|an|my|our"
+    r"|[#€$£]?\d[\w.,#€$£-]*)(?=['\s])"
+)
+THING = (
+    r"(?:refund|cancellation|order|return|replacement|exchange|address|payment|invoice|subscription|account|password"
+    r"|ticket|request|change|update|credit|voucher|booking|delivery|e-?mail|correction|transfer|discount|amount|money"
+    r"|complaint|parcel|package|label|reservation|appointment)"
+)
+ALREADY = r"(?:has|have|had|'s|'ve)" + BETWEEN + r"\s+been"
+# "an order that has been shipped" says which order, not what was done
+NOT_WHICH = r"(?<![a-z] that )(?<![a-z] which )(?<![a-z] who )"
+FINISHED = (
+    r"(?:complete|completed|done|on (?:its|their|the) way|underway|under way|in progress|approved|through|confirmed|"
+    r"successful|finished|in effect|in place|sorted|settled|all set|back on your (?:card|account)|in your account|"
+    r"back in your (?:bank )?account|with your bank|no longer active)"
+)
+
+# By how the act is told. OURS: no condition excuses it. PROMISED: "I will refund you", which a condition does excuse.
+# TOLD: "your order has been cancelled", which may also be what a back end said. The named groups are the verbs that
+# must be backed; a pattern without any speaks of whatever was done.
+VAGUE = frozenset({ANY, "grant", "order"})  # "processed", "issued", "placed": what, the noun says
+# What a word without a kind of its own ("processed", "done") is about.
+SUBJECTS = {
+    re.compile(rf"\b(?:{nouns})\b"): frozenset(families.split())
+    for nouns, families in {
+        "refunds?|reimbursements?|money|credit": "refund",
+        "cancell?ations?": "cancel",
+        "vouchers?|discounts?|extensions?": "grant",
+        "replacements?|exchanges?|swap": "exchange",
+        "changes?|updates?|corrections?|address": "change",
+        "booking|reservation|appointment": "order",
+        "tickets?": "ticket person",
+        "password": "access",
+    }.items()
+}
+
+SAID, PROMISED, TOLD = "said", "promised", "told"
+PATTERNS = {
+    SAID: [
+        # I have refunded, we just cancelled; our team has issued
+        rf"(?:{SELF}|{OURS}){BETWEEN}\s+{PAST.format('v')}",
+        # I looked at your order and refunded it
+        rf"(?:{SELF}|{OURS})[^.;!?]{{0,90}}?(?:\band|\bthen|,){BETWEEN}\s+{PAST.format('v')}(?!\s+by\b)",
+        # I was able to cancel, I managed to get it refunded, I went ahead and refund(ed), I hereby cancel
+        rf"{SELF}[^.;!?]{{0,40}}?\b(?:able to|managed to|went ahead(?: and|,)|gone ahead(?: and|,)|made sure to"
+        rf"|liberty (?:of|to)|succeeded in|finished|hereby|did(?! not)){BETWEEN}\s+(?:{BASE.format('v')}"
+        rf"|{DOING.format('w')}|(?:(?:get|have)\s+[^.;!?]{{1,30}}?\s)?{PAST.format('x')})",
+        # I had your order cancelled, I got it refunded
+        rf"{SELF}{BETWEEN}\s+(?:had|got|gotten)\s+[^.;!?]{{1,40}}?\b{PAST.format('v')}",
+    ],
+    PROMISED: [
+        # I am refunding you; I will cancel it
+        rf"\bi(?:'m|\s+am){BETWEEN}\s+{DOING.format('v')}",
+        rf"\bi(?:'ll|\s+will|'m going to|\s+am going to|'m about to|\s+shall){BETWEEN}\s+(?:go ahead and\s+)?"
+        rf"{BASE.format('v')}",
+    ],
+    TOLD: [
+        # Your order has been cancelled; you were refunded; it got sent
+        rf"{SUBJECT}[^.;!?]{{0,80}}?{NOT_WHICH}(?:{ALREADY}|\b(?:was|were|got)|\b(?:is|are|'s|'re){BETWEEN}"
+        rf"\s+(?:being|now|already|hereby)){BETWEEN}\s+{PAST.format('v')}",
+        # Your order is cancelled.
+        rf"(?:{SUBJECT}[^.;!?]{{0,60}}?{NOT_WHICH}\b(?:is|are)|\b(?:it|that)'s|\byou're){BETWEEN}\s+{PAST.format('v')}"
+        r"(?:\s+(?:in full|for you|as requested|today|from now on))?[\s.!]*$",
+        # Your refund is on its way; the cancellation went through
+        rf"\b(?:your|the|this|that|a|my|full|it|everything)\b[^.;!?]{{0,60}}?(?:\b(?:is|are)|'s|'re){BETWEEN}"
+        rf"\s+(?P<done>{FINISHED})\b",
+        rf"\b{THING}\b[^.;!?]{{0,40}}?\b(?:went|came|gone) through\b",
+        rf"\b{THING}\b[^.;!?]{{0,40}}?\b(?:took effect|is in effect|no longer exists)\b",
+        r"\byou(?:'re| are) (?:now )?(?:all )?(?:set|sorted|refunded|covered)\b",
+        r"\byou(?:'ve| have)(?: now| just| already)? (?:got|gotten|received|been given)\b[^.;!?]{0,40}?"
+        r"\b(?:refund|money|credit|discount|voucher)\b",
+        r"\bhere(?:'s| is) your (?:refund|credit|voucher|discount|money)\b",
+        # Done! Refund issued. Address: updated. - Cancelled the order
+        r"^\W*(?:(?:ok|okay|great|sure|yes|certainly|perfect|absolutely|all right|alright|good news)\W+)*"
+        r"(?:(?:it|that|everything|all)(?:'s| is| are)?\s+|consider (?:it|that|this)\s+|and\s+|all\s+)?(?:now\s+)?"
+        r"(?:done|sorted|settled|taken care of|completed|complete|success|all set)(?:\W+[\w ]{0,25})?\W*$",
+        rf"^\W*(?:success\w*\W+)?(?:(?:your|the|a|an|full|new|this|partial)\s+)*{THING}\b"
+        r"(?:\s+(?!(?:is|are|can|could|will|may|might|must|should|has|have|was|were|that|which|when|if|once|not|never|"
+        r"cannot|does|do|needs?|in)\b)[\w#€$£.,'-]+){0,6}?\s*[:–—-]?\s+(?:success\w+\s+)?"
+        rf"{PAST.format('v')}",
+        rf"\b(?:status|state|result|outcome)\s*[:=–—-]\s*{PAST.format('v')}",
+        rf"^\W*(?:\d+[.)]\s*)?(?:success\w+\s+|just\s+|now\s+|already\s+)?{PAST.format('v')}"
+        r"(?![^.;!?]*\b(?:is|are|can|could|will|must|may|should|cannot|do|does)\b)",
+    ],
+}
+COMPILED = [(re.compile(pattern), how) for how, patterns in PATTERNS.items() for pattern in patterns]
+CONDITION = re.compile(
+    r"\b(?:once|when|whenever|if|unless|until|till|after|before|as soon as|in case|whether|should (?:you|your|the|it)"
+    r"|provided|would you like|do you want|shall i|please confirm|confirm (?:it|this|that|first|below))\b"
+)
+PERFECT = re.compile(r"\b(?:has|have|had|was|were|been|got|'ve)\b")
+DENIAL = re.compile(r"\b(?:not|never|no|none|nothing|nobody|cannot|unable|without|neither|nor)\b|n't\b")
+
+LOOKALIKES = str.maketrans("аеорсхуікмнтв", "aeopcxyikmhtb")  # Cyrillic letters that look Latin
+MARKS = re.compile(r"[*_~`#>|\\]+|\[\d+\]|<[^>]{0,40}>")
+ABBREVIATION = re.compile(r"\b(?:(?:e\.g|i\.e)\.,?|(etc|no|nr|approx|mr|mrs|ms|dr|vs|incl|inc|ltd|st)\.)")
+
+
+def plain(text: str) -> str:
+    """Lower case, without markup, invisible characters and the dots that end nothing."""
+    text = unicodedata.normalize("NFKC", text)
+    text = "".join(letter for letter in text if unicodedata.category(letter) not in ("Cf", "Mn"))
+    text = MARKS.sub("", text).lower().replace("’", "'").replace("‘", "'").replace("´", "'")
+    if re.search(r"[a-z]", text):
+        text = text.translate(LOOKALIKES)
+    text = ABBREVIATION.sub(lambda found: found[1] or "", text)
+    return " ".join(re.sub(r"\.(?=\S)", "", text).split())
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An act that a sentence tells as done. Any of `kinds` among the turn's deeds backs it."""
+
+    kinds: frozenset[str]
+    told: bool  # not by whom: a back end's own word that it is so backs it, too
+
+
+def claims(sentence: str) -> list[Claim]:
+    text = plain(sentence)
+    found = []
+    for pattern, how in COMPILED:
+        for match in pattern.finditer(text):
+            if DENIAL.search(match[0]) or (how != SAID and is_conditional(text, match)):
+                continue
+            words = [word for name, word in match.groupdict().items() if word and name != "done"]
+            backing = frozenset().union(*(kinds()[word] for word in words)) if words else frozenset({ANY})
+            found.append(Claim(by_subject(backing, text), how == TOLD))
+    return found
+
+
+def by_subject(backing: frozenset[str], text: str) -> frozenset[str]:
+    """ "Processed" and "done" say no kind of act; what the sentence is about may: "your refund has been processed"."""
+    if backing.isdisjoint(VAGUE):
+        return backing
+    about = frozenset().union(*(families for noun, families in SUBJECTS.items() if noun.search(text)))
+    return about or backing
+
+
+def is_conditional(text: str, match: re.Match[str]) -> bool:
+    """A condition makes no claim. Of what has been done it must stand in the same clause: "once your return has been
+    processed" is none, "when you look at your card, your refund has been issued" is one.
+    """
+    if not PERFECT.search(match[0]):
+        return CONDITION.search(text) is not None
+    start = text.rfind(",", 0, match.end()) + 1
+    return CONDITION.search(text[start:].partition(",")[0]) is not None
+
+
+def deeds_of(tool: str) -> frozenset[str]:
+    """The kinds of act that a tool of this name performs: `cancel_order` cancels, `request_refund` refunds."""
+    words = tool.lower().split("_")
+    strong = [word for word in words[:1] if word not in WEAK] or words
+    return frozenset().union(*(kinds().get(word, frozenset()) for word in strong)) - {ANY, LOOKED}

@@ -1,0 +1,95 @@
+"""A message that kills whoever answers it must not kill them all."""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.agent_app.conftest import OPEN
+from tests.chat_client import Chat
+from tests.conftest import ValkeyServer
+from tests.desk import Desk, database_of_its_own
+from tests.poison import DEADLY
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+INSTANCES = 5  # three may die of it, the fourth gives the honest reply, one is beyond suspicion
+PATIENCE = 90.0
+
+
+@pytest.fixture
+def desks(tmp_path: Path, valkey: ValkeyServer) -> Iterator[list[Desk]]:
+    """Instances that share database, store and files, each a process of its own."""
+    settings = {
+        **OPEN,
+        "DATABASE_URL": database_of_its_own(tmp_path),
+        "USE_SHARED_CONTEXT": "true",
+        "REDIS_URL": f"redis://127.0.0.1:{valkey.port}/{12}",
+        "AGENT_RESPONDER": "tests.poison.PoisonedResponder",
+        "TURN_LEASE": "3",
+        "TURN_RECOVERY_INTERVAL": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, [".", os.environ.get("PYTHONPATH", "")])),
+    }
+    running = [Desk(tmp_path, **settings) for _ in range(INSTANCES)]
+    for desk in running:
+        desk.start()
+    yield running
+    for desk in running:
+        desk.stop()
+
+
+def alive(desks: list[Desk]) -> list[Desk]:
+    return [desk for desk in desks if desk.process is not None and desk.process.poll() is None]
+
+
+async def reply_of(desks: list[Desk], chat: Chat) -> dict[str, Any]:
+    """The agent's answer, read from whichever instance is left."""
+    deadline = time.monotonic() + PATIENCE
+    async with httpx.AsyncClient(headers=chat.http.headers) as http:
+        while time.monotonic() < deadline:
+            for desk in alive(desks):
+                path = f"{desk.url}/api/v1/chat/sessions/{chat.session_id}/messages/"
+                try:
+                    log = (await http.get(path)).json()["results"]
+                except httpx.TransportError:
+                    continue
+                replies: list[dict[str, Any]] = [message for message in log if message["role"] == "agent"]
+                if replies:
+                    return replies[0]
+            await asyncio.sleep(0.2)
+    raise AssertionError("nobody answered")
+
+
+async def attach(chat: Chat, text: str) -> str:
+    response = await chat.http.post("/attachments/", files={"file": ("note.txt", text.encode(), "text/plain")})
+    assert response.status_code == 201, response.text
+    return str(response.json()["id"])
+
+
+@pytest.mark.parametrize("way", ["message", "attachment"])
+async def test_a_poison_message_ends_in_an_honest_reply_and_a_person(desks: list[Desk], way: str) -> None:
+    poisoned = await Chat.open(desks[0].url)
+    body: dict[str, Any] = {"text": DEADLY, "client_id": "1"}
+    if way == "attachment":
+        body = {"text": "What is this?", "client_id": "1", "attachments": [await attach(poisoned, f"Note: {DEADLY}.")]}
+    with pytest.raises(httpx.TransportError):
+        await poisoned.http.post("/messages/", json=body)
+
+    other = await Chat.open(alive(desks)[-1].url)
+    assert (await other.say("How are you?"))["reply"]["text"] == "I am well."
+    reply = await reply_of(desks, poisoned)
+    assert "could not" in reply["text"]
+    assert "ESC-" in reply["text"]
+    left = alive(desks)
+    assert len(left) == INSTANCES - 3
+    async with httpx.AsyncClient(headers=poisoned.http.headers) as http:
+        state = (await http.get(f"{left[0].url}/api/v1/chat/sessions/{poisoned.session_id}/")).json()
+    assert state["state"] == "waiting"
+    for desk in left:
+        later = await Chat.open(desk.url)
+        assert (await later.say("And now?"))["reply"]["text"] == "I am well."

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('agent_app', '0008_people_at_the_desk'),
+        ('agent_app', '0010_feedback_learned'),
     ]
 
     operations = [

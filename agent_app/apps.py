@@ -9,10 +9,11 @@ class AgentAppConfig(AppConfig):
     verbose_name = "Support desk"
 
     def ready(self) -> None:
-        from sessions_app.signals import session_ended, session_extended
+        from sessions_app.signals import session_ended, session_extended, staff_acted
 
         session_ended.connect(close_conversation, dispatch_uid="agent_app.session_ended")
         session_extended.connect(keep_conversation, dispatch_uid="agent_app.session_extended")
+        staff_acted.connect(record_act, dispatch_uid="agent_app.staff_acted")
 
 
 async def close_conversation(sender: Any, session_id: str, reason: str, actor: str | None = None, **more: Any) -> None:
@@ -25,3 +26,9 @@ async def keep_conversation(sender: Any, session_id: str, until: datetime, **mor
     from agent_app import chat
 
     await chat.keep_chat(session_id, until)
+
+
+def record_act(sender: Any, action: str, session_id: str, actor: str, details: dict[str, Any], **more: Any) -> None:
+    from agent_app.models import AuditEntry
+
+    AuditEntry.record(f"session.{action}", session_id, actor, **details)

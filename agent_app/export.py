@@ -5,6 +5,7 @@ is not in it: the file is given to the customer.
 """
 
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from agent_app.models.conversations import wire_time
 from agent_app.models.erasure import declaring, named
 
 TEMPLATES = "agent_app/export"
+UNSAFE = re.compile(r"[^\w. -]|\.\.+")
 
 
 def export(user_id: str, to: IO[bytes], by: str) -> int:
@@ -71,8 +73,10 @@ def of_user(user_id: str) -> Iterator[tuple[type[models.Model], Any]]:
 
 
 def files(chat: Conversation) -> list[tuple[str, Any]]:
-    """(name in the archive, attachment). The id goes before the customer's name of it, so that none meets another."""
-    return [(f"files/{one.public_id}-{one.name}", one) for one in chat.attachments.all()]
+    """(name in the archive, attachment). The id goes before the customer's name of it, so that none meets another, and
+    what could lead out of the folder that it is unpacked to is left out.
+    """
+    return [(f"files/{one.public_id}-{UNSAFE.sub('_', one.name)}", one) for one in chat.attachments.all()]
 
 
 def copy(attachment: Any, archive: zipfile.ZipFile, name: str) -> None:

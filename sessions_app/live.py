@@ -17,7 +17,7 @@ from django.db import models
 from django.utils import timezone
 
 from sessions_app.data import MAX_ID, SessionData
-from sessions_app.signals import session_extended
+from sessions_app.signals import session_extended, staff_acted
 from sessions_app.stores import StoreUnavailable, get_store
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class LiveSessions(models.Manager["Session"]):
         changed = async_to_sync(update)(session_id, updates)
         if changed:
             self._log([session_id], by, CHANGE, f"Changed {', '.join(sorted(updates))}.")
+            self._tell("changed", session_id, by, fields=sorted(updates))
         return changed
 
     def expire(self, session_ids: Sequence[str], by: Staff) -> list[str]:
@@ -100,15 +101,22 @@ class LiveSessions(models.Manager["Session"]):
         for session_id, remaining in lives.items():
             until = now + timedelta(seconds=remaining)
             session_extended.send(self.model, session_id=session_id, until=until, actor=by.get_username())
+            self._tell("extended", session_id, by, seconds=seconds)
         self._log(list(lives), by, CHANGE, f"Extended by {seconds} seconds.")
         return list(lives)
 
-    def cleanup(self) -> int:
+    def cleanup(self, by: Staff) -> int:
         """How many had expired."""
-        return async_to_sync(get_store().cleanup_expired)()
+        expired = async_to_sync(get_store().cleanup_expired)()
+        self._tell("swept", "", by, expired=expired)
+        return expired
 
     def _sessions(self, rows: Rows) -> "list[Session]":
         return [self.model.of(data, remaining) for data, remaining in rows]
+
+    def _tell(self, action: str, session_id: str, by: Staff, **details: Any) -> None:
+        actor = by.get_username()
+        staff_acted.send(self.model, action=action, session_id=session_id, actor=actor, details=details)
 
     def _log(self, session_ids: Sequence[str], by: Staff, flag: int, message: str) -> None:
         sessions = [self.model(session_id=session_id) for session_id in session_ids]

@@ -16,6 +16,10 @@ session_ended = Signal()
 # Sent with session_id, until (a datetime) and actor when staff let a session live longer than it would have.
 session_extended = Signal()
 
+# Sent with action ("changed", "extended", "swept"), session_id ("" for "swept"), actor and details (a dict of JSON
+# values without the customer's) after staff did something to live sessions that did not end one.
+staff_acted = Signal()
+
 AT_ONCE = 16  # ends told side by side: receivers that write can share a transaction
 
 

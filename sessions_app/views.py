@@ -140,7 +140,7 @@ class SessionCleanup(LiveSessionView):
         summary="Sweep the sessions that have run out", request=None, responses=answers(200, ExpiredSerializer, 503)
     )
     def post(self, request: Request) -> Response:
-        return Response({"expired": Session.live.cleanup()})
+        return Response({"expired": Session.live.cleanup(by=request.user)})
 
 
 def answer(session_id: str) -> Response:

@@ -2,10 +2,34 @@
 
 from django.contrib import admin
 
-from agent_app.admin import audit, canned, conversations, knowledge, learning, live_sessions, tickets, tokens
+from agent_app.admin import (
+    audit,
+    audited,
+    canned,
+    conversations,
+    erasures,
+    feedback,
+    knowledge,
+    learning,
+    live_sessions,
+    tickets,
+    tokens,
+)
 
 admin.site.site_header = admin.site.site_title = "Supportdesk"
 admin.site.index_title = "Desk"
 admin.site.index_template = "admin/agent_app/index.html"
 
-__all__ = ["audit", "canned", "conversations", "knowledge", "learning", "live_sessions", "tickets", "tokens"]
+__all__ = [
+    "audit",
+    "audited",
+    "canned",
+    "conversations",
+    "erasures",
+    "feedback",
+    "knowledge",
+    "learning",
+    "live_sessions",
+    "tickets",
+    "tokens",
+]

@@ -14,6 +14,7 @@ from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from agent_app.admin.erasures import rights
 from agent_app.admin.reading import ReadOnlyAdmin, end_by_staff, state_badge, transcript
 from agent_app.models import Conversation, Message, Ticket
 from sessions_app.admin import CURSOR, CursorChangeList, ago
@@ -118,7 +119,11 @@ class ConversationAdmin(ReadOnlyAdmin):
         conversation = self.get_object(request, object_id)
         said: dict[str, Any] = {}
         if conversation and self.has_view_permission(request, conversation):
-            said = {**transcript(conversation), "may_end": self.may_end(request) and not conversation.is_closed}
+            said = {
+                **transcript(conversation),
+                **rights(request),
+                "may_end": self.may_end(request) and not conversation.is_closed,
+            }
         return super().change_view(request, object_id, form_url, {**said, **(extra_context or {})})
 
     def may_end(self, request: HttpRequest) -> bool:

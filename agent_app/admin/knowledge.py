@@ -13,6 +13,7 @@ from django.urls import URLPattern, path
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 
+from agent_app.admin.audited import Audited
 from agent_app.admin.learning import MOST_ASKED, told_apart
 from agent_app.admin.reading import ReadOnlyAdmin
 from agent_app.knowledge.calibration import Calibration
@@ -35,7 +36,8 @@ class ExampleQuestions(admin.TabularInline):
 
 
 @admin.register(Article)
-class ArticleAdmin(admin.ModelAdmin):
+class ArticleAdmin(Audited):
+    named_in_audit = False  # a draft's title is what a customer asked
     list_display = ("title", "published", "language", "question_count", "updated_at")
     list_filter = ("published", "language", "updated_at")
     search_fields = ("title", "slug", "body", "questions__text")

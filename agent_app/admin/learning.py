@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from agent_app.admin.audited import record
 from agent_app.admin.reading import ReadOnlyAdmin, conversation_link
 from agent_app.knowledge.indexing import knowledge
 from agent_app.knowledge.learning import Changed, known_questions
@@ -86,6 +87,7 @@ class UnansweredQuestionAdmin(ReadOnlyAdmin):
     @admin.action(permissions=["resolve"], description=_("Take selected questions off the list"))
     def resolve(self, request: HttpRequest, queryset: QuerySet[UnansweredQuestion]) -> None:
         done = UnansweredQuestion.objects.filter(pk__in=queryset.values("pk")).unresolved().resolve()
+        record(request, "questions.resolved", count=done)
         self.message_user(request, _("%d taken off the list.") % done)
 
     # ---- by meaning ----
@@ -119,6 +121,7 @@ class UnansweredQuestionAdmin(ReadOnlyAdmin):
         article = get_object_or_404(Article, slug=request.POST.get("article", ""))
         if request.POST.get("confirmed"):
             added = teach(article, phrasings, keys)
+            record(request, "article.taught", slug=article.slug, phrasings=added)
             done = ngettext("%d phrasing was added to “%s”.", "%d phrasings were added to “%s”.", added)
             self.message_user(request, done % (added, article.title), messages.SUCCESS)
             return redirect("admin:agent_app_unansweredquestion_groups")
@@ -138,13 +141,16 @@ class UnansweredQuestionAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         keys, phrasings = self.chosen(request)
         article = draft(phrasings[0], phrasings, keys)
+        record(request, "article.drafted", number=str(article.pk))
         self.message_user(request, _("This is a draft: write the answer, try it, and publish it."), messages.SUCCESS)
         return redirect("admin:agent_app_article_change", article.pk)
 
     def drop_view(self, request: HttpRequest) -> HttpResponse:
         if request.method != "POST" or not self.has_resolve_permission(request):
             raise PermissionDenied
-        self.message_user(request, _("%d taken off the list.") % resolve(request.POST.getlist("key")))
+        done = resolve(request.POST.getlist("key"))
+        record(request, "questions.resolved", count=done)
+        self.message_user(request, _("%d taken off the list.") % done)
         return redirect("admin:agent_app_unansweredquestion_groups")
 
     def chosen(self, request: HttpRequest) -> tuple[list[str], list[str]]:

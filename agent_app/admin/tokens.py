@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
+from agent_app.admin.audited import Audited
 from agent_app.models.tokens import ApiToken
 
 # What the REST doors ask for.
@@ -19,7 +20,7 @@ SCOPES = {
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(admin.ModelAdmin):
+class ApiTokenAdmin(Audited):
     list_display = ("name", "user", "created_at", "expires_at", "last_used_at")
     list_select_related = ("user",)
     fields = ("name", "scopes", "expires_at")

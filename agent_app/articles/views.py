@@ -17,7 +17,7 @@ from agent_app.articles.serializers import (
 )
 from agent_app.knowledge.indexing import knowledge
 from agent_app.knowledge.retrieval import Hit
-from agent_app.models import Article
+from agent_app.models import Article, AuditEntry
 from agent_app.models.knowledge import ArticleQuerySet
 from sessions_app.staff import StaffView, answers
 
@@ -50,6 +50,7 @@ class ArticleList(StaffView):
         article = ArticleSerializer(data=request.data)
         article.is_valid(raise_exception=True)
         article.save()
+        record(request, "added", article.data["slug"])
         return Response(article.data, status=status.HTTP_201_CREATED)
 
 
@@ -88,11 +89,13 @@ class ArticleDetail(StaffView):
         changed = ArticleSerializer(article, data=request.data, partial=partial)
         changed.is_valid(raise_exception=True)
         changed.save()
+        record(request, "changed", changed.data["slug"], fields=sorted(request.data))
         return Response(changed.data)
 
     @extend_schema(summary="Delete an article", responses=answers(204, OpenApiResponse(description="It is gone"), 404))
     def delete(self, request: Request, slug: str) -> Response:
         get_object_or_404(articles(), slug=slug).delete()
+        record(request, "deleted", slug)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -111,6 +114,10 @@ class Search(StaffView):
         found = knowledge.find(query.validated_data["q"], query.validated_data["limit"])
         about = {"question": found.question, "band": found.band, "probability": found.probability}
         return Response({**about, "results": [hit_to_wire(hit) for hit in found.hits]})
+
+
+def record(request: Request, act: str, slug: str, **details: Any) -> None:
+    AuditEntry.record(f"article.{act}", "", request.user.get_username(), slug=slug, **details)
 
 
 def articles() -> ArticleQuerySet:

@@ -24,7 +24,9 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from agent_app.models.audit import RETENTION, AuditEntry
 from agent_app.models.conversations import Conversation, hash_token, wire_time
 from agent_app.models.desk import TICKET_LETTERS
-from agent_app.models.knowledge import ExampleQuestion, UnansweredQuestion
+from agent_app.models.feedback import Feedback
+from agent_app.models.knowledge import Article, ExampleQuestion, UnansweredQuestion
+from agent_app.models.missed import PHRASING, messages_at
 
 ERASED = "(erased)"
 FOLDER = "attachments"
@@ -318,10 +320,34 @@ def files_of(session_id: str) -> list[str]:
 
 
 def forget_phrasings(conversations: list[int]) -> int:
-    """Takes what these customers asked out of the articles that were taught it."""
-    taught = UnansweredQuestion.objects.filter(conversation__in=conversations, article__isnull=False)
-    forgotten = 0
-    for article_id, text in taught.values_list("article", "text"):
-        rows, _ = ExampleQuestion.objects.filter(article=article_id, text=text[:500].strip()).delete()
-        forgotten += rows
+    """Takes what these customers asked out of the articles that were taught it; how many phrasings."""
+    asked = learned_from(conversations)
+    phrasings = {text[:PHRASING].strip() for text in asked}
+    if not phrasings:
+        return 0
+    forgotten, _ = ExampleQuestion.objects.filter(text__in=phrasings).delete()
+    # A draft begins with the question as its title; what staff have published is theirs.
+    for draft in Article.objects.filter(published=False, title__in={text[:200] for text in asked}):
+        scrub_admin_log(Article, [draft.pk])
+        draft.title, draft.slug = ERASED, f"erased-{draft.pk}"
+        draft.save()
+    forget_in_articles_log(phrasings)
     return forgotten
+
+
+def learned_from(conversations: list[int]) -> set[str]:
+    """The questions of these chats that somebody has learned from: unanswered ones, and those of unhelpful answers."""
+    taught = UnansweredQuestion.objects.filter(conversation__in=conversations, resolved_at__isnull=False)
+    judged = Feedback.objects.filter(conversation__in=conversations, seq__isnull=False, resolved_at__isnull=False)
+    answers = messages_at(judged.values_list("conversation", "seq"))
+    questions = messages_at((chat, answer.reply_to) for (chat, _), answer in answers.items())
+    return {*taught.values_list("text", flat=True), *(question.text for question in questions.values())}
+
+
+def forget_in_articles_log(phrasings: set[str]) -> None:
+    """The admin's account of a change names the example questions that were added or taken out."""
+    told = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(Article))
+    for phrasing in phrasings:
+        quoted = json.dumps(phrasing)[1:-1]
+        named_in = models.Q(change_message__contains=quoted) | models.Q(change_message__contains=phrasing)
+        told.filter(named_in).update(change_message="")

@@ -38,11 +38,13 @@ from agent_app.models import (
 )
 from agent_app.models.audit_check import AuditCheck
 from agent_app.models.erasure import declaring, hanging_on
+from agent_app.models.missed import draft
 from agent_app.tools.attachments import stored_name
 from tests.staff import is_live, live, live_redis, logged_in, put, store_away  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
+MESSAGE = "I am looking for Wronskij"
 OURS = {"agent_app", "sessions_app", "supportdesk"}
 USER = "anna.karenina@example.com"
 WORDS = ("karenina", "Wronskij", "KV-77421", "Obiralowka", "peterhof-receipt")
@@ -54,7 +56,7 @@ def media(settings: Any, tmp_path: Path) -> Path:
     return settings.MEDIA_ROOT
 
 
-def opened(user_id: str | None = USER, text: str = "I am looking for Wronskij", state: str = "ai") -> Conversation:
+def opened(user_id: str | None = USER, text: str = MESSAGE, state: str = "ai") -> Conversation:
     """A chat with something of the customer in every place that there is."""
     conversation, token = async_to_sync(chat.open_chat)(user_id, True, {"order": "KV-77421"})
     conversation.token = token  # type: ignore[attr-defined]
@@ -137,6 +139,8 @@ def test_nothing_is_left_in_any_table_key_file_or_log(
     put("without a chat", user_id=USER)
     article = Article.objects.create(slug="trains", title="Trains", body="They leave on time.")
     UnansweredQuestion.objects.first().answered_by(article)  # type: ignore[union-attr]
+    answer = Feedback.objects.create(conversation=chats[1], seq=2, helpful=False, comment="no Wronskij")
+    draft(MESSAGE, [MESSAGE], [f"f{answer.pk}"])
     other = opened("somebody else", "a samovar")
     words = (*WORDS, *(each.session_id for each in chats), *(each.thread_id for each in chats))
     assert left_of(words, whole_database())
@@ -155,7 +159,7 @@ def test_nothing_is_left_in_any_table_key_file_or_log(
     assert receipt["state"] == "erased"
     removed = receipt["removed"]
     assert (removed["conversations"], removed["messages"], removed["files"], removed["tickets"]) == (3, 6, 3, 3)
-    assert (removed["unanswered questions"], removed["feedback"], removed["learned phrasings"]) == (3, 3, 1)
+    assert (removed["unanswered questions"], removed["feedback"], removed["learned phrasings"]) == (3, 4, 2)
     assert "backups" in receipt
     assert not ExampleQuestion.objects.exists()
     assert AuditCheck.run().findings == []

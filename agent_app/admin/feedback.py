@@ -1,0 +1,31 @@
+"""Feedback in the admin: what customers said of chats and of answers."""
+
+from django.contrib import admin
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from agent_app.admin.reading import ReadOnlyAdmin, conversation_link
+from agent_app.models import Feedback
+
+
+@admin.register(Feedback)
+class FeedbackAdmin(ReadOnlyAdmin):
+    list_display = ("said_at", "about", "rating", "helpful", "short_comment", "chat")
+    list_filter = ("rating", "helpful", ("seq", admin.EmptyFieldListFilter), "said_at")
+    list_select_related = ("conversation",)
+    list_per_page = 50
+    search_fields = ("comment",)
+    show_full_result_count = False
+    fields = ("said_at", "about", "rating", "helpful", "comment", "chat")
+
+    @admin.display(description=_("about"))
+    def about(self, feedback: Feedback) -> str:
+        return str(_("message %d") % feedback.seq if feedback.seq is not None else _("the chat"))
+
+    @admin.display(description=_("comment"))
+    def short_comment(self, feedback: Feedback) -> str:
+        return feedback.comment[:200]
+
+    @admin.display(description=_("conversation"))
+    def chat(self, feedback: Feedback) -> SafeString:
+        return conversation_link(feedback.conversation)

@@ -5,7 +5,7 @@
     python benchmarks/store.py --only bars  the ratios alone
 
 Peers are measured in short interleaved rounds; figures are medians over the rounds, ratios those of each round. CPU
-is that of this process with all its threads, per operation. The last table compares with the bars that the store must
+is that of this process with all its threads, per operation. Each part ends with the bars that the store must
 reach. valkey-glide and openai-agents come with requirements/bench.txt; without it their rows are left out.
 """
 
@@ -386,6 +386,10 @@ async def sweeping(server: ValkeyServer, rounds: int) -> tuple[float, float]:
 # ---- the bars -----------------------------------------------------------------------------------------
 
 
+def bars() -> None:
+    print("\nthe bars" + f"{'reached':>68}")
+
+
 def bar(name: str, value: float, bound: float, at_least: bool = True, note: str = "") -> None:
     good = value >= bound if at_least else value <= bound
     print(f"  {name:<66}{value:>10,.2f}  {'≥' if at_least else '≤'} {bound:<8,g} {'ok' if good else 'SHORT':<6}{note}")
@@ -427,32 +431,31 @@ async def main() -> None:
 
 
 async def run(server: ValkeyServer, options: argparse.Namespace, rounds: int, seconds: float) -> None:
-    found: dict[Any, Figures] = {}
-    grown: Growth | None = None
+    """Each part is followed by its bars, so that a run cut short has said what it found."""
     if options.only in (None, "bars"):
         peers = Peers(server.url)
         await peers.prepare()
         wanted = {(row, tasks) for row in ("read", "increment") for tasks in (1, 50)} | {("create", 1)}
         found = await compare(peers, rounds, seconds, wanted if options.only else None)
-    memory = await in_memory(min(rounds, 7), seconds) if options.only in (None, "bars", "memory") else {}
-    if options.only in (None, "growth"):
-        sizes = (1_000, 20_000) if options.quick else (1_000, 100_000, 1_000_000)
-        grown = await growth(server, sizes, rounds)
-    idle, busy = await sweeping(server, min(rounds, 7)) if options.only in (None, "bars", "sweeping") else (0.0, 0.0)
-    print("\nthe bars" + f"{'reached':>68}")
-    if found:
+        bars()
         ratios(found)
-    if memory:
+    if options.only in (None, "bars", "memory"):
+        memory = await in_memory(min(rounds, 7), seconds)
+        bars()
         bar("in memory: get × bare locmem.get", memory["read"] / memory["bare locmem.get"], 0.6)
         for row, original in (("create", 500), ("read", 1000), ("increment", 2000)):
             bar(f"in memory: {row} × the original's {original}/s", memory[row] / original, 20)
-    if grown:
+    if options.only in (None, "bars", "sweeping"):
+        idle, busy = await sweeping(server, min(rounds, 7))
+        bars()
+        bar(f"p99 of get while 10,000 are swept ({busy:.2f} ms) × idle ({idle:.2f})", busy / idle, 3, False)
+    if options.only in (None, "growth"):
+        grown = await growth(server, (1_000, 20_000) if options.quick else (1_000, 100_000, 1_000_000), rounds)
         small, *_, large = grown.bytes_each
+        bars()
         for act in ("page of 50", "count"):
             bar(f"{act} at {large:,} sessions × at {small:,}", grown.ratio(act), 2, False)
         bar("bytes of a fresh session, indexes included", grown.bytes_each[large], 1024, False)
-    if idle:
-        bar(f"p99 of get while 10,000 are swept ({busy:.2f} ms) × idle ({idle:.2f})", busy / idle, 3, False)
 
 
 if __name__ == "__main__":

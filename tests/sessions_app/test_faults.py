@@ -339,8 +339,8 @@ async def test_a_session_that_expires_while_a_write_waits_stays_dead(
     ended: list[tuple[str, str, str | None]],
 ) -> None:
     store = RedisSessionStore(own_valkey.url, "f:", 300)
-    await store.set("s", SessionData("s", user_id="u", metadata={"n": 1, "f": 1.5}), 0.15)
-    admin.execute_command("CLIENT", "PAUSE", "400", "WRITE")  # reads go on: an addition of a float begins with one
+    await store.set("s", SessionData("s", user_id="u", metadata={"n": 1, "f": 1.5}), 0.4)
+    admin.execute_command("CLIENT", "PAUSE", "800", "WRITE")  # reads go on: an addition of a float begins with one
     assert await store.exists("s") is True
     assert await write(store) == absent
     assert store.available is True

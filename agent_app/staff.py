@@ -56,7 +56,7 @@ class Standing:
 
 async def find(thread_id: str) -> Conversation:
     """Refused `not_found` for a conversation that is not there (any more)."""
-    found = await journal.read(Conversation.objects.select_related("assignee").filter(thread_id=thread_id).first)
+    found = await journal.read(Conversation.objects.select_related("assignee").named(thread_id).first)
     if found is None:
         raise NO_SUCH_CHAT
     return found

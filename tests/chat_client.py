@@ -74,10 +74,11 @@ class Socket:
 
     async def until(self, type_: str, **more: Any) -> dict[str, Any]:
         """The next frame of that type with those values; what came before it is in `seen`."""
-        while True:
-            frame = await self.next()
-            if frame["type"] == type_ and all(frame.get(name) == value for name, value in more.items()):
-                return frame
+        async with asyncio.timeout(2 * PATIENCE):  # other frames may go on coming for ever
+            while True:
+                frame = await self.next()
+                if frame["type"] == type_ and all(frame.get(name) == value for name, value in more.items()):
+                    return frame
 
     async def close_code(self) -> int:
         """The code with which the server ends the socket."""

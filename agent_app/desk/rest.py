@@ -65,7 +65,7 @@ class ConversationDetail(DeskView):
         responses=answers(200, shapes.ConversationSerializer, 404, 503),
     )
     def get(self, request: Request, thread_id: str) -> Response:
-        found = cards.with_last(Conversation.objects.filter(thread_id=thread_id)).first()
+        found = cards.with_last(Conversation.objects.named(thread_id)).first()
         if found is None:
             raise staff.NO_SUCH_CHAT
         entries = found.messages.order_by("-seq")[:NEWEST].entries()[::-1]

@@ -110,6 +110,10 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def waiting(self) -> "ConversationQuerySet":
         return self.filter(state=Conversation.State.WAITING)
 
+    def named(self, thread_id: str) -> "ConversationQuerySet":
+        """At most one; text that no database takes names none."""
+        return self.filter(thread_id=thread_id) if "\x00" not in thread_id else self.none()
+
     def of_customer(self, session_id: str, token: str) -> "Conversation":
         """The one chat that this token opens; DoesNotExist for an unknown session and a foreign token alike."""
         return self.get(session_id=session_id, token_hash=hash_token(token))

@@ -159,8 +159,8 @@ async def find(context: TurnContext, search: Tool, question: str) -> Findings:
 
 def add(draft: Draft, question: str, findings: Findings, alone: bool) -> None:
     if findings.language is not None:
-        languages = catalogue.LANGUAGES.get("en", "English")
-        draft.parts.append(catalogue.FOREIGN.format(languages=languages))
+        spoken = [catalogue.LANGUAGES.get(language, language) for language in findings.languages]
+        draft.parts.append(catalogue.FOREIGN.format(languages=" or ".join(spoken)))
         draft.unanswered.append(question)
     elif findings.band == Band.ANSWER:
         best = findings.hits[0]

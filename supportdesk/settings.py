@@ -214,6 +214,8 @@ if KNOWLEDGE_EMBEDDER not in {"minilm", "multilingual", "none"} and not (
 
 # Days that an ended conversation is kept before `manage.py cleanup` deletes it; 0 keeps it for ever.
 CONVERSATION_RETENTION_DAYS = env.whole("CONVERSATION_RETENTION_DAYS", 365, 0)
+# Days after its chat ended that an attachment is kept; 0 keeps it for as long as the conversation.
+ATTACHMENT_RETENTION_DAYS = env.whole("ATTACHMENT_RETENTION_DAYS", 0, 0)
 
 # ---- Django -------------------------------------------------------------------------------------------
 

@@ -170,7 +170,8 @@ class ChatConsumer(FrameSocket):
         client_id, choice = clean_client_id(frame.get("client_id")), frame.get("id")
         if not isinstance(choice, str):
             raise Refused("invalid", "Send id as the string that the choice has.", field="id")
-        sent = await chat.send_message(self.conversation, await chat.choose(self.conversation, choice), client_id)
+        chosen = await chat.choose(self.conversation, choice)
+        sent = await chat.send_message(self.conversation, chosen.text, client_id, decision=chosen.decision)
         self._acknowledge(sent)
 
     async def _feedback(self, frame: dict[str, Any]) -> None:

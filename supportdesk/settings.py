@@ -115,6 +115,8 @@ CHAT_DEBUG_METADATA = env.flag("CHAT_DEBUG_METADATA", DEBUG)
 IDENTITY_SECRET = env.text("IDENTITY_SECRET", bounds="at least 32 characters")
 if IDENTITY_SECRET and len(IDENTITY_SECRET) < 32:
     raise WrongSetting(f"IDENTITY_SECRET has {len(IDENTITY_SECRET)} characters: write at least 32.")
+# Whom such a JWT is meant for: what its `aud` has to name, if it has one.
+IDENTITY_AUDIENCE = env.text("IDENTITY_AUDIENCE", "supportdesk")
 
 # ---- the agent ----------------------------------------------------------------------------------------
 

@@ -131,6 +131,7 @@ class ToolError:
     tool: str
     code: str
     message: str
+    said: str = ""  # a sentence for the customer that says why, where the tool has one
 
     @property
     def text(self) -> str:

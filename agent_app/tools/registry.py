@@ -38,6 +38,8 @@ WITH_MODEL = "agent_app.agent.llm.LanguageModelResponder"  # imports pydantic-ai
 # Seconds that every call leaves of its turn, so that what came of it can still be said.
 LEFT_TO_SAY = 1.5
 
+LONGEST_SUMMARY = 600  # characters
+
 Function = TypeVar("Function", bound=Callable[..., Awaitable[Any]])
 Summary = str | Callable[..., Awaitable[str]]
 
@@ -142,7 +144,7 @@ class RegisteredTool:
         except BadArguments as error:
             return ToolError(self.name, "bad_arguments", f"{error}.")
         except ToolFailure as failure:
-            return ToolError(self.name, failure.code, str(failure))
+            return ToolError(self.name, failure.code, str(failure), failure.said)
         except TimeoutError:
             return ToolError(self.name, "unavailable", "It did not answer in time. Nothing is known about it.")
         except Exception:
@@ -159,7 +161,8 @@ class RegisteredTool:
             raise Away("there is no time left in this turn")
         async with asyncio.timeout(seconds):
             if self.policy.writes and context.writing_as is None:
-                return NeedsConfirmation(new_id(), self.name, arguments, await self._summary(context, arguments))
+                summary = await self._summary(context, arguments)
+                return NeedsConfirmation(new_id(), self.name, arguments, summary[:LONGEST_SUMMARY])
             if self.policy.writes and self.trail is not None:
                 await self.trail.keep(call)  # a write is on record before it is tried
             return await self.function(context, **arguments)

@@ -88,28 +88,26 @@ async def test_without_a_number_the_help_pages_answer_and_say_how_to_be_known(sh
     assert reply["text"].endswith(catalogue.VERIFY_HINT)
 
 
-@pytest.mark.parametrize(
-    "token",
-    [
-        identity(seconds=-31),  # past the 30 s that clocks may differ
-        identity(key="another key of at least 32 characters, too"),
-        identity(aud="another desk"),
-        jwt.encode({"sub": "C-1001"}, KEY, "HS256"),  # for ever
-        jwt.encode({"sub": "C-1001", "exp": time.time() + 60}, "", "none"),
-        jwt.encode({"sub": "C-1001", "exp": time.time() + 60}, KEY + KEY, "HS384"),
-        identity() + "x",
-    ],
-)
-async def test_a_wrong_identity_opens_no_chat(shop_desk: Desk, token: str) -> None:
+WRONG = {
+    "past the 30 s that clocks may differ": lambda: identity(seconds=-31),
+    "another key": lambda: identity(key="another key of at least 32 characters, too"),
+    "another audience": lambda: identity(aud="another desk"),
+    "for ever": lambda: jwt.encode({"sub": "C-1001"}, KEY, "HS256"),
+    "unsigned": lambda: jwt.encode({"sub": "C-1001", "exp": time.time() + 60}, "", "none"),
+    "another algorithm": lambda: jwt.encode({"sub": "C-1001", "exp": time.time() + 60}, KEY, "HS384"),
+    "not what was signed": lambda: identity() + "x",
+}
+
+
+@pytest.mark.parametrize("why", list(WRONG))
+async def test_a_wrong_identity_opens_no_chat(shop_desk: Desk, why: str) -> None:
     async with httpx.AsyncClient() as http:
-        response = await http.post(f"{shop_desk.url}/api/v1/chat/sessions/", json={"identity": token})
+        response = await http.post(f"{shop_desk.url}/api/v1/chat/sessions/", json={"identity": WRONG[why]()})
     assert response.status_code == 400
     assert response.json()["field"] == "identity"
 
 
-@pytest.mark.parametrize(
-    "claims", [{"aud": AUDIENCE}, {"aud": ["shop", AUDIENCE]}, {"seconds": -20}, {"nbf": time.time() + 20}]
-)
+@pytest.mark.parametrize("claims", [{"aud": AUDIENCE}, {"aud": ["shop", AUDIENCE]}, {"seconds": -20}])
 async def test_an_identity_for_us_and_clocks_that_differ_a_little_are_taken(
     shop_desk: Desk, claims: dict[str, Any]
 ) -> None:

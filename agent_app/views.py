@@ -35,6 +35,7 @@ from agent_app.models import Conversation, Erasure
 from agent_app.models.conversations import Entry, wire_time
 from agent_app.models.refusal import Refused
 from agent_app.models.turns import Outcome
+from agent_app.reaching import note_read, seen_by
 from agent_app.serializers import (
     AnsweredSerializer,
     ChatStateSerializer,
@@ -173,6 +174,7 @@ class MessagesView(CustomerView):
         conversation = customers_chat(request, session_id)
         found = async_to_sync(journal.entries)(conversation.pk, asked["after"], asked["limit"] + 1)
         results = [entry.to_wire() for entry in found[: asked["limit"]]]
+        note_read(conversation.pk, found[: asked["limit"]])
         last_seq = max(conversation.last_seq, found[-1].seq if found else 0)
         return Response({"results": results, "last_seq": last_seq, "has_more": len(found) > asked["limit"]})
 
@@ -484,5 +486,7 @@ async def standing_events(conversation: Conversation, after: int) -> AsyncIterat
         try:
             async for frame in follower.frames():
                 yield frame
+                if frame["type"] == "message" and frame["role"] == "staff":
+                    seen_by.note(conversation.pk, frame["seq"])
         except TooSlow:
             yield {"type": "reconnect", "after_ms": 0}

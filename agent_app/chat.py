@@ -41,6 +41,7 @@ from agent_app.agent.loop import CustomerSupportAgent
 from agent_app.agent.responder import Tool
 from agent_app.deeds import carry_out, said_of
 from agent_app.doorbell import Ring, call_on, doorbell, running_loop
+from agent_app.escalation import people_are_away
 from agent_app.follower import Follower
 from agent_app.journal import journal
 from agent_app.limits import Rate
@@ -258,7 +259,8 @@ async def judge_message(conversation: Conversation, seq: int, helpful: bool, com
 async def ask_for_person(conversation: Conversation, reason: str) -> Outcome:
     """The customer's wish for a person: the chat becomes `waiting`, with a ticket. Asked again: the same ticket."""
     number = Ticket.new_number()
-    act = AskForPerson(conversation.pk, NewTicket(number, reason), ASKED_FOR_PERSON.format(ticket=number))
+    text = f"{ASKED_FOR_PERSON.format(ticket=number)} {people_are_away(timezone.now())}".rstrip()
+    act = AskForPerson(conversation.pk, NewTicket(number, reason), text)
     done = await journal.do(act)
     if done.changed_state and done.state == Conversation.State.CLOSED:
         await after_close(conversation.session_id, done)
@@ -763,6 +765,7 @@ async def turn_context(lease: Lease, ticket: str) -> TurnContext:
         ticket=ticket,
         deadline=time.monotonic() + settings.AGENT_TURN_TIMEOUT - 1,
         max_reply=settings.AGENT_MAX_REPLY,
+        away=people_are_away(timezone.now()),
     )
 
 

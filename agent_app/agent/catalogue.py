@@ -37,6 +37,7 @@ GAVE_UP = (
     "I could not help you several times now, so I have asked a person to take over. Your ticket number is {ticket}. "
     "Someone will answer you right here."
 )
+NOBODY_NOW = "Right now nobody is at the desk. People are there {hours}."
 STILL_WAITING = "Your request is with our team under ticket {ticket}, and a person will answer you right here."
 
 # ---- about something to confirm; {summary} is the tool's own sentence ----

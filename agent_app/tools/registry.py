@@ -18,8 +18,9 @@ from agent_app import demo
 from agent_app.agent.events import NeedsConfirmation, ToolError, ToolOutcome, ToolResult, TurnContext
 from agent_app.agent.loop import CustomerSupportAgent
 from agent_app.agent.responder import Responder, ResponderOptions, WrongModel
+from agent_app.agent.scripted import ScriptedResponder
 from agent_app.agent.spending import Prices
-from agent_app.escalation import judge
+from agent_app.escalation import judge, judge_by_meaning
 from agent_app.models.conversations import new_id
 from agent_app.notes import DeskNotes
 from agent_app.tools.arguments import Argument, BadArguments, arguments_of, checked, object_schema
@@ -234,7 +235,10 @@ def build_agent() -> CustomerSupportAgent:
     mode = settings.AGENT_TOOL_REGISTRY_MODE
     # The demo shop's tools are no part of legacy mode: it has those that AGENT_TOOLS names.
     lent = len(tools) - len(settings.AGENT_TOOLS) if mode == "legacy" else 0
-    agent = CustomerSupportAgent(build_responder(), tools, judge)
+    responder = build_responder()
+    # One fixed sentence needs no model, and what is measured with it shall be the path and not the model.
+    by_words = isinstance(responder, ScriptedResponder)
+    agent = CustomerSupportAgent(responder, tools, judge if by_words else judge_by_meaning)
     logger.info("Agent initialized with %d tools (%s mode)", len(tools) - lent, mode)
     if demo.is_open():
         logger.info("The demo shop is open: its made-up customers, orders and stock are served by this desk")

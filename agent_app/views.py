@@ -27,7 +27,6 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from agent_app import chat
-from agent_app.agent.events import Decision
 from agent_app.erasing import erase_or_leave
 from agent_app.follower import Follower, TooSlow
 from agent_app.journal import journal
@@ -35,7 +34,6 @@ from agent_app.models import Conversation, Erasure
 from agent_app.models.conversations import Entry, wire_time
 from agent_app.models.refusal import Refused
 from agent_app.models.turns import Outcome
-from agent_app.reaching import note_read, seen_by
 from agent_app.serializers import (
     AnsweredSerializer,
     ChatStateSerializer,
@@ -56,7 +54,6 @@ from agent_app.serializers import (
     TranscriptSerializer,
     proven_user,
 )
-from agent_app.tools.backend import statuses
 
 T = TypeVar("T")
 
@@ -174,7 +171,6 @@ class MessagesView(CustomerView):
         conversation = customers_chat(request, session_id)
         found = async_to_sync(journal.entries)(conversation.pk, asked["after"], asked["limit"] + 1)
         results = [entry.to_wire() for entry in found[: asked["limit"]]]
-        note_read(conversation.pk, found[: asked["limit"]])
         last_seq = max(conversation.last_seq, found[-1].seq if found else 0)
         return Response({"results": results, "last_seq": last_seq, "has_more": len(found) > asked["limit"]})
 
@@ -243,8 +239,8 @@ class ChoiceView(CustomerView):
         began = time.monotonic()
         given = validated(ChoiceAnswerSerializer, request.data)
         conversation = customers_chat(request, session_id)
-        choice = async_to_sync(chat.choose)(conversation, given["id"])
-        return Response(asked(request, conversation, choice.text, given["client_id"], began, decision=choice.decision))
+        label = async_to_sync(chat.choose)(conversation, given["id"])
+        return Response(asked(request, conversation, label, given["client_id"], began))
 
 
 class FeedbackView(CustomerView):
@@ -370,12 +366,11 @@ def asked(
     client_id: str | None,
     began: float,
     attachments: Sequence[str] = (),
-    decision: Decision | None = None,
 ) -> dict[str, Any]:
     """Sends the message and waits for its answer, in one of the places for waiting callers."""
     with waiting_place():
         patience = settings.AGENT_TURN_TIMEOUT + GRACE
-        exchange = async_to_sync(chat.ask)(conversation, text, client_id, patience, attachments, decision)
+        exchange = async_to_sync(chat.ask)(conversation, text, client_id, patience, attachments)
     return answered(request, exchange, began)
 
 
@@ -424,7 +419,7 @@ def metadata(request: Request, sent: Outcome, reply: Entry | None, pending: bool
     if settings.CHAT_DEBUG_METADATA:
         about |= {
             "session_stats": async_to_sync(chat.session_statistics)(),
-            "circuit_breakers": statuses(),
+            "circuit_breakers": {},
             "initialization_mode": settings.AGENT_TOOL_REGISTRY_MODE,
         }
     return about
@@ -486,7 +481,5 @@ async def standing_events(conversation: Conversation, after: int) -> AsyncIterat
         try:
             async for frame in follower.frames():
                 yield frame
-                if frame["type"] == "message" and frame["role"] == "staff":
-                    seen_by.note(conversation.pk, frame["seq"])
         except TooSlow:
             yield {"type": "reconnect", "after_ms": 0}

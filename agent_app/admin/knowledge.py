@@ -34,6 +34,13 @@ class ExampleQuestions(admin.TabularInline):
     verbose_name = _("example question")
     verbose_name_plural = _("example questions: how customers ask for this")
 
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """A row of the table has no label of its own."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None:
+            field.widget.attrs.setdefault("aria-label", str(self.verbose_name))
+        return field
+
 
 @admin.register(Article)
 class ArticleAdmin(Audited):
@@ -152,7 +159,6 @@ class IndexGenerationAdmin(ReadOnlyAdmin):
             newest = IndexGeneration.objects.newest(generation.embedder)
             more |= {
                 "calibration": calibration,
-                "percent": {name: 100 * getattr(calibration, name) for name in ("target", "answered", "wrong")},
                 "plot": mark_safe(reliability_plot(calibration.table)),  # noqa: S308 - numbers alone, made by us
                 "newest": newest,
                 "in_use": generation.embedder == knowledge.embedder.name,

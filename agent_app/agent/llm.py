@@ -330,7 +330,7 @@ class Talk:
         elif self.gate.halted == "length":
             more.append(catalogue.MORE_THAN_FITS)
         if self.escalation is not None and self.context.state == "ai" and self.context.ticket not in self.gate.passed:
-            more.append(f"{catalogue.HANDED_OVER.format(ticket=self.context.ticket)} {self.context.away}".rstrip())
+            more.append(catalogue.HANDED_OVER.format(ticket=self.context.ticket))
         said = [""] if self.gate.passed else []
         return "\n\n".join([*said, *more]) if more else ""
 

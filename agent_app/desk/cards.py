@@ -59,6 +59,8 @@ def matching(conversations: ConversationQuerySet, words: str) -> list[int]:
     named = Q(user_id__gte=words, user_id__lt=words + LAST) | Q(
         thread_id__gte=words.lower(), thread_id__lt=words.lower() + LAST
     )
+    if words != words.lower():
+        named |= Q(user_id__gte=words.lower(), user_id__lt=words.lower() + LAST)
     found = set(conversations.filter(named).values_list("pk", flat=True)[:MOST_FOUND])
     tickets = Ticket.objects.filter(number=words.upper())
     found |= set(conversations.filter(pk__in=tickets.values("conversation")).values_list("pk", flat=True))

@@ -1,18 +1,17 @@
 """What the desk's list shows: tabs with counts, search, one card for each open conversation."""
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Self
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
 
-from django.db.models import Count, Exists, OuterRef, Q, Subquery
 from django.utils import timezone
 
-from agent_app.markdown import to_text
-from agent_app.models import Conversation, Message
-from agent_app.models.conversations import ConversationQuerySet
+from agent_app.desk import cards
+from agent_app.desk.presence import presence
+from agent_app.models import Conversation
+from agent_app.models.people import display_name
 
 MOST_CARDS = 100
-PREVIEW = 140  # characters
 State = Conversation.State
 
 
@@ -20,77 +19,33 @@ State = Conversation.State
 class Tab:
     name: str
     label: str
-    only: Q
-    order: tuple[str, ...]
+    shows: cards.Wanted
+    count: int
     empty: str
-    count: int = 0
 
 
-def tabs_of(user_id: int | None) -> list[Tab]:
-    """Each with its count, in one query. Whoever waits longest comes first; elsewhere, whoever wrote last."""
-    newest = ("-updated_at", "-id")
-    tabs = [
-        Tab("waiting", "Waiting", Q(state=State.WAITING), ("updated_at", "id"), "Nobody is waiting for a person."),
-        Tab("mine", "Mine", Q(state=State.HUMAN, assignee=user_id), newest, "You have taken over no chat."),
-        Tab("ai", "AI", Q(state=State.AI), newest, "The assistant is answering nobody right now."),
-        Tab("all", "All", Q(), newest, "No chat is open. A customer's first message opens one."),
+def tabs_of(user_id: int) -> list[Tab]:
+    """Each with its count, in one query."""
+    counts = cards.Counts().of(user_id)
+    return [
+        Tab("waiting", "Waiting", cards.Wanted(State.WAITING), counts["waiting"], "Nobody is waiting for a person."),
+        Tab("mine", "Mine", cards.Wanted(assignee=user_id), counts["mine"], "You have taken over no chat."),
+        Tab("ai", "AI", cards.Wanted(State.AI), counts["ai"], "The assistant is answering nobody right now."),
+        Tab("all", "All", cards.Wanted(), counts["all"], "No chat is open. A customer's first message opens one."),
     ]
-    counts = Conversation.objects.open().aggregate(**{tab.name: Count("pk", filter=tab.only) for tab in tabs})
-    return [Tab(tab.name, tab.label, tab.only, tab.order, tab.empty, counts[tab.name]) for tab in tabs]
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
-    """One conversation in the list."""
-
-    thread_id: str
-    name: str
-    verified: bool
-    state: str
-    answers: str
-    preview: str
-    needs_answer: bool
-    age: str
-
-    @classmethod
-    def of(cls, conversation: Conversation, now: datetime) -> Self:
-        """Of a conversation with `last_text` and `last_role` (see `cards_of`)."""
-        last_role, last_text = conversation.last_role, conversation.last_text  # type: ignore[attr-defined]
-        with_people = conversation.state in {State.WAITING, State.HUMAN}
-        return cls(
-            thread_id=conversation.thread_id,
-            name=conversation.user_id or "Visitor",
-            verified=conversation.verified,
-            state=conversation.state,
-            answers=who_answers(conversation),
-            preview=to_text(last_text or "")[:PREVIEW],
-            needs_answer=with_people and last_role == Message.Role.CUSTOMER,
-            age=short_age(now - conversation.updated_at),
-        )
-
-
-def cards_of(tab: Tab, words: str) -> list[Card]:
-    """At most MOST_CARDS, and one more if there are more, so that the page can say so."""
-    said = Message.objects.filter(conversation=OuterRef("pk")).exclude(role=Message.Role.SYSTEM)
-    last = said.order_by("-seq")
-    found = matching(Conversation.objects.open().filter(tab.only), words).select_related("assignee")
-    found = found.annotate(last_text=Subquery(last.values("text")[:1]), last_role=Subquery(last.values("role")[:1]))
-    now = timezone.now()
-    return [Card.of(conversation, now) for conversation in found.order_by(*tab.order)[: MOST_CARDS + 1]]
-
-
-def matching(conversations: ConversationQuerySet, words: str) -> ConversationQuerySet:
-    """By the customer's id, the ticket's number, the thread's id, or what was written."""
-    if not words:
-        return conversations
-    said = Message.objects.filter(conversation=OuterRef("pk"), text__icontains=words)
-    named = Q(user_id__icontains=words) | Q(ticket__iexact=words) | Q(thread_id__startswith=words.lower())
-    return conversations.filter(named | Exists(said))
+def cards_of(tab: Tab, words: str) -> tuple[list[dict[str, Any]], bool]:
+    """At most MOST_CARDS, each with its age, and whether there are more."""
+    shown, following = cards.page(replace(tab.shows, q=words), "", MOST_CARDS)
+    now, looking = timezone.now(), presence.looking()
+    aged = [{**cards.card(each, looking), "age": short_age(now - each.updated_at)} for each in shown]
+    return aged, following is not None
 
 
 def who_answers(conversation: Conversation) -> str:
     if conversation.state == State.HUMAN and conversation.assignee is not None:
-        return conversation.assignee.get_full_name() or conversation.assignee.get_username()
+        return display_name(conversation.assignee)
     return {State.AI: "AI", State.WAITING: "Waiting", State.HUMAN: "A person", State.CLOSED: "Closed"}[
         State(conversation.state)
     ]

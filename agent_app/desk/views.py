@@ -1,8 +1,9 @@
-"""The desk's pages, for staff who may view conversations. Reading only: acting on a chat comes with its socket."""
+"""The desk's pages, for staff who may view conversations. They can be read as they are; acts go over the socket."""
 
 from collections.abc import Callable
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
@@ -12,8 +13,16 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from agent_app.desk import inbox
+from agent_app.desk.details import details
+from agent_app.desk.rest import MAY_SEE_AUDIT, MAY_SEE_NOTES, beside
 from agent_app.markdown import to_html
-from agent_app.models import Conversation
+from agent_app.models import Conversation, Ticket
+from agent_app.models.conversations import Entry
+from agent_app.models.people import display_name
+from agent_app.packet import packet
+from sessions_app.stores import get_store
+
+NEWEST_MESSAGES = 200  # of a thread; the whole of a longer one is a click away
 
 View = Callable[..., HttpResponse]
 
@@ -38,15 +47,35 @@ def conversations(request: HttpRequest) -> HttpResponse:
 
 @staff_page
 def thread(request: HttpRequest, thread_id: str) -> HttpResponse:
+    """The newest messages, or with ?whole=1 all of them."""
     conversation = get_object_or_404(Conversation.objects.select_related("assignee"), thread_id=thread_id)
+    earlier = 0 if "whole" in request.GET else max(0, conversation.last_seq - NEWEST_MESSAGES)
+    entries = conversation.messages.after(earlier).entries()
+    ticket = Ticket.objects.filter(conversation=conversation).first()
+    live, handed_over = async_to_sync(beside)(conversation, packet(conversation, ticket, entries))
     context = list_of(request) | {
         "conversation": conversation,
         "answers": inbox.who_answers(conversation),
+        "assignee": display_name(conversation.assignee) if conversation.assignee else "",
         "name": conversation.user_id or "Visitor",
         "quiet_for": inbox.short_age(timezone.now() - conversation.updated_at),
-        "messages": [(entry, to_html(entry.text)) for entry in conversation.messages.after(0).entries()],
+        "said": said_in(conversation, entries, request.user.has_perm(MAY_SEE_NOTES)),
+        "earlier": earlier,
+        "packet": handed_over,
+        "details": details(conversation, live, request.user.has_perm(MAY_SEE_AUDIT)),
+        "store_is_away": live is None and not get_store().available,
     }
     return render(request, "agent_app/desk/thread.html", context)
+
+
+def said_in(conversation: Conversation, entries: list[Entry], with_notes: bool) -> list[dict[str, Any]]:
+    """Messages, each followed by the notes that were written behind it."""
+    said: list[tuple[int, dict[str, Any]]] = [
+        (entry.seq, {"entry": entry, "html": to_html(entry.text)}) for entry in entries
+    ]
+    if with_notes:
+        said += [(note.after, {"note": note}) for note in conversation.notes.all()]
+    return [shown for _, shown in sorted(said, key=lambda each: each[0])]
 
 
 def first_tab() -> str:
@@ -56,18 +85,20 @@ def first_tab() -> str:
 
 def list_of(request: HttpRequest) -> dict[str, Any]:
     """The list beside every page of the desk; an unknown tab is All."""
+    assert request.user.pk is not None  # noqa: S101 - a staff page is behind the login
     tabs = inbox.tabs_of(request.user.pk)
     tab = next((tab for tab in tabs if tab.name == request.GET.get("tab")), tabs[-1])
     words = request.GET.get("q", "").strip()
-    cards = inbox.cards_of(tab, words)
+    cards, more = inbox.cards_of(tab, words)
     place = QueryDict(mutable=True)
     place.update({"tab": tab.name} | ({"q": words} if words else {}))
     return {
         "tabs": tabs,
         "tab": tab,
         "words": words,
-        "cards": cards[: inbox.MOST_CARDS],
-        "more": len(cards) > inbox.MOST_CARDS,
+        "cards": cards,
+        "more": more,
         "most": inbox.MOST_CARDS,
         "place": place.urlencode(),
+        "me": display_name(request.user),
     }

@@ -71,6 +71,11 @@ export class Conversation extends EventTarget {
     return Boolean(this.connection?.send({ type: "feedback", seq, helpful, ...(comment && { comment }) }));
   }
 
+  /** Of the whole chat: {rating, comment?}. Throws Refused or Unreachable. */
+  rate(feedback) {
+    return this.sessions.rate(this.session, feedback);
+  }
+
   choose(choice) {
     return this.#add({ kind: "choice", id: choice.id, text: choice.label });
   }

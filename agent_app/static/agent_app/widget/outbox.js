@@ -1,6 +1,5 @@
-// What the customer wrote and the desk has not acknowledged. Kept in IndexedDB before it is sent, so that a reload,
+// What somebody wrote and the desk has not acknowledged. Kept in IndexedDB before it is sent, so that a reload,
 // a crash or a lost network loses nothing; each entry's client_id lets it be sent as often as needed.
-const DATABASE = "supportdesk";
 const STORE = "outbox";
 
 function settled(request) {
@@ -10,8 +9,8 @@ function settled(request) {
   });
 }
 
-function open() {
-  const request = indexedDB.open(DATABASE, 1);
+function open(database) {
+  const request = indexedDB.open(database, 1);
   request.onupgradeneeded = () => request.result.createObjectStore(STORE, { keyPath: "order", autoIncrement: true });
   return settled(request);
 }
@@ -24,10 +23,15 @@ export function newClientId() {
 export class Outbox {
   #database = null;
 
+  /** Who writes names the database: a customer's entries and a colleague's must never meet in one browser. */
+  constructor(name = "supportdesk") {
+    this.name = name;
+  }
+
   /** Without storage (a private window, a sandbox) entries live as long as the page, which is all one can do there. */
   async open() {
     try {
-      this.#database = await open();
+      this.#database = await open(this.name);
     } catch (error) {
       if (!(error instanceof DOMException)) throw error;
     }

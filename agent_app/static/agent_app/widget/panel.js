@@ -2,6 +2,7 @@
 import { Composer } from "./composer.js";
 import { element, icon, PATHS } from "./element.js";
 import { opener } from "./files.js";
+import { Rating } from "./rating.js";
 import { strings } from "./strings.js";
 import { Thread } from "./thread.js";
 
@@ -114,9 +115,10 @@ export class Panel {
   }
 
   #ending() {
-    this.ended = element("p", {});
+    this.ended = element("p", { role: "status" });
     this.anew = element("button", { type: "button", class: "button", onclick: () => this.#again() });
-    return (this.ending = element("section", { class: "ending", role: "status" }, this.ended, this.anew));
+    this.rating = new Rating(this.chat);
+    return (this.ending = element("section", { class: "ending", "aria-label": strings.endedLine }, this.ended, this.rating.node, this.anew));
   }
 
   async #again() {
@@ -174,6 +176,7 @@ export class Panel {
     this.footer.hidden = over;
     this.ending.hidden = !over;
     if (!over) return;
+    this.rating.render();
     const why = chat.ended ? this.#why() : (strings.refused[chat.refusal] ?? strings.refused.other);
     setText(this.ended, chat.ended && chat.unsent.length ? `${why} ${strings.unsent}` : why);
     setText(this.anew, chat.ended ? strings.startAnew : strings.connectAgain);

@@ -43,6 +43,11 @@ export class Sessions {
     }
   }
 
+  /** What the customer thinks of the chat; also once it has ended. */
+  async rate(session, feedback) {
+    await call("POST", `${this.api}${session.session_id}/feedback/`, { token: session.token, body: feedback });
+  }
+
   /** Pages of the history after `seq`, up to `upto`. */
   async *history(session, after, upto) {
     while (after < upto) {

@@ -66,6 +66,10 @@ export const strings = {
   ended: "This chat has ended. You can still read it.",
   gone: "That chat is no longer available.",
   unsent: "What you had not sent yet comes along.",
+  rate: "How was this chat?",
+  stars: (count) => `${count} of 5`,
+  rateWhy: "Anything to add? You need not.",
+  notRated: "There is no connection: please try again.",
   startAnew: "Start a new chat",
   refused: {
     4403: "The chat may not be opened from this website.",

@@ -276,7 +276,7 @@ async def keep_chat(session_id: str, until: datetime) -> bool:
 
 async def session_has_ended(session_id: str, reason: str, actor: str | None) -> None:
     """The session store's word that a session is gone. An expiry is only a hint: the conversation's row decides."""
-    conversation_id = await journal.read(open_conversation_of, session_id)
+    conversation_id = await open_chats.of_session(session_id)
     if conversation_id is not None and reason == "expired":
         await expire(conversation_id, session_id)
     elif conversation_id is not None and await end_chat(conversation_id, reason, actor):
@@ -921,8 +921,35 @@ def conversation_id_of(session_id: str) -> int | None:
     return Conversation.objects.filter(session_id=session_id).values_list("pk", flat=True).first()
 
 
-def open_conversation_of(session_id: str) -> int | None:
-    return Conversation.objects.open().filter(session_id=session_id).values_list("pk", flat=True).first()
+def open_conversations_of(session_ids: list[str]) -> dict[str, int]:
+    found = Conversation.objects.open().filter(session_id__in=session_ids)
+    return dict(found.values_list("session_id", "pk"))
+
+
+class OpenChats:
+    """Which chats of ended sessions are still open: what is asked in one turn of the loop is one query, since a sweep
+    tells of many ends side by side, nearly all of chats that are closed already.
+    """
+
+    def __init__(self) -> None:
+        self._asked: dict[asyncio.AbstractEventLoop, tuple[list[str], asyncio.Task[dict[str, int]]]] = {}
+
+    async def of_session(self, session_id: str) -> int | None:
+        loop = asyncio.get_running_loop()
+        if loop not in self._asked:
+            asked: list[str] = []
+            self._asked[loop] = asked, loop.create_task(self._look(loop, asked), context=contextvars.Context())
+        session_ids, looking = self._asked[loop]
+        session_ids.append(session_id)
+        return (await asyncio.shield(looking)).get(session_id)
+
+    async def _look(self, loop: asyncio.AbstractEventLoop, asked: list[str]) -> dict[str, int]:
+        await asyncio.sleep(0)
+        del self._asked[loop]
+        return await journal.read(open_conversations_of, asked)
+
+
+open_chats = OpenChats()
 
 
 _rates: dict[str, Rate] = {}

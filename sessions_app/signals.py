@@ -20,7 +20,7 @@ session_extended = Signal()
 # values without the customer's) after staff did something to live sessions that did not end one.
 staff_acted = Signal()
 
-AT_ONCE = 16  # ends told side by side: receivers that write can share a transaction
+AT_ONCE = 64  # ends told side by side: receivers can share a query, and those that write a transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,13 +26,15 @@ FAMILIES = {
     "note": "note save store remember record register write keep",
     "order": "order reorder place book schedule reserve arrange purchase buy organise organize rebook",
     "exchange": "replace exchange swap substitute",
+    "return": "return",
     "grant": "apply add grant give waive deduct discount extend approve authorise authorize issue award offer",
     "charge": "charge bill invoice pay",
     "access": "reset unlock lock block unblock activate deactivate disable enable close reopen suspend restore",
     "remove": "delete remove erase clear unsubscribe",
     "plan": "subscribe upgrade downgrade renew",
     ANY: "process complete finish finalise finalize initiate start trigger execute handle resolve settle do make"
-    " perform carry confirm sort expedite prioritise prioritize implement",
+    " perform carry confirm sort expedite prioritise prioritize implement"
+    " request",
     LOOKED: "check look search verify review examine investigate double-check",
 }
 # Names of tools begin with these and go on with what they are about.
@@ -144,6 +146,7 @@ SUBJECTS = {
         "cancell?ations?": "cancel",
         "vouchers?|discounts?|extensions?": "grant",
         "replacements?|exchanges?|swap": "exchange",
+        "returns?": "return",
         "changes?|updates?|corrections?|address": "change",
         "booking|reservation|appointment": "order",
         "tickets?": "ticket person",

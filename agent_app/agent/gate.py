@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
-from agent_app.agent.claims import ANY, LOOKED, Claim, claims, deeds_of, kinds
+from agent_app.agent.claims import ANY, LOOKED, Claim, claims, deeds_of, kinds, plain
 from agent_app.knowledge.citations import Quotes
 
 # A sentence ends here for sure …
@@ -17,6 +17,7 @@ END = re.compile(r"\n+|[.!?…]+[\"”’')\]*_]*(?=\s)|[。！？]+[”」』]?
 # … and here in all likelihood, when nothing came after it yet: a customer is not kept waiting for the next word.
 LIKELY_END = re.compile(r"(?:^|\s)(?P<word>[^\s]*[^\W\d_]{2}[)\"”’'*_\]]*)[.!?…]+[\"”’')*_]*$")
 SHORT_FORMS = frozenset("e.g i.e etc approx mr mrs ms dr prof vs incl inc ltd st no nr www".split())  # noqa: SIM905
+LONG_ENOUGH = 25  # characters by which a sentence of ours is known
 LONGEST_SENTENCE = 1200  # characters; what has no end by then is judged as it stands
 
 MARK = re.compile(r"[ \t]*(?:\[|【)\^?(\d{1,3}(?:\s*[,;–-]\s*\d{1,3})*)(?:\]|】)(?!\()")
@@ -61,7 +62,7 @@ class Evidence:
             self.links.add(said)
         moment = MOMENT_FIELD.match(name)
         if STATE_FIELD.search(name) and re.fullmatch(r"[\w-]{1,30}", said):
-            self.states |= kinds().get(said.lower(), frozenset())
+            self.states |= frozenset().union(*(kinds().get(word, frozenset()) for word in said.lower().split("_")))
         elif moment:
             self.states |= kinds().get(moment[1], frozenset())
 
@@ -71,11 +72,12 @@ class Evidence:
 
 
 class Gate:
-    """One answer on its way out. `longest`: characters of the whole of it."""
+    """One answer on its way out. `longest`: characters of the whole. `ours`: the instructions, which do not leave."""
 
-    def __init__(self, evidence: Evidence, longest: int) -> None:
+    def __init__(self, evidence: Evidence, longest: int, ours: str = "") -> None:
         self.evidence = evidence
         self.longest = longest
+        self._ours = plain(ours)
         self.passed = ""
         self.halted: str | None = None  # "claim": it was told as done and was not; "length": it is long enough
         self._held = ""
@@ -90,7 +92,7 @@ class Gate:
 
     def finish(self) -> str:
         """The rest, when the model has ended."""
-        held, self._held = self._held, ""
+        held, self._held = self._held.rstrip(), ""
         return self._pass([held] if held else [])
 
     def next_step(self, again: bool = False) -> None:
@@ -132,7 +134,7 @@ class Gate:
             if self.halted:
                 break
             clean = self._clean(sentence)
-            if clean.strip() in self._before:
+            if clean.strip() in self._before or self._is_ours(clean):
                 continue
             if not self.passed or (self._apart and clean.strip()):
                 clean = ("\n\n" if self.passed else "") + clean.lstrip()
@@ -159,6 +161,10 @@ class Gate:
         start = max(before.rfind(mark, 0, -1) for mark in ".!?\n") + 1
         together = before[start:].rstrip(".!?…:;- \n") + " " + sentence.lstrip(" \t\n-•*–—")
         return any(not self.evidence.backs(claim) for claim in claims(together))
+
+    def _is_ours(self, sentence: str) -> bool:
+        words = plain(sentence).strip(" -")
+        return len(words) >= LONG_ENOUGH and words in self._ours
 
     def _clean(self, sentence: str) -> str:
         sentence = IMAGE.sub(r"\1", sentence)

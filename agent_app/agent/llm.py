@@ -181,11 +181,12 @@ class Talk:
         self.options = options
         self.spent = Spent()
         self.evidence = Evidence()
-        self.gate = Gate(self.evidence, context.max_reply - KEPT_FOR_US if context.max_reply > 1000 else 150)
+        self._fence = prompt.Fence()
+        longest = context.max_reply - KEPT_FOR_US if context.max_reply > 1000 else 150
+        self.gate = Gate(self.evidence, longest, prompt.instructions(self._fence))
         self.confirm: NeedsConfirmation | None = None
         self.escalation: Escalation | None = None
         self.tools_used: list[str] = []
-        self._fence = prompt.Fence()
         self._definitions = [
             ToolDefinition(name=tool.name, description=tool.description, parameters_json_schema=tool.schema)
             for tool in tools.values()

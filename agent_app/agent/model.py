@@ -68,6 +68,9 @@ class LanguageModel:
         self._prices = prices
         try:
             self._model: Model = infer_model(name)
+            # No retries of the client's own: ours know the turn's deadline. Said once, for a request that says it gets
+            # a client of its own, which costs as much as reading ten chunks.
+            self._model.client.max_retries = 0  # type: ignore[attr-defined]
         except (UserError, ImportError, ValueError) as error:
             why = str(error).splitlines()[0].partition(" or pass it")[0]
             raise WrongModel(f"AGENT_MODEL={name!r} cannot be used: {why}.") from error
@@ -97,8 +100,7 @@ class LanguageModel:
 
     async def _once(self, request: Request, deadline: float) -> AsyncGenerator[str, None]:
         left = max(deadline - time.monotonic(), 0.1)
-        # No retries of the client's own: ours know the turn's deadline.
-        settings = ModelSettings(max_tokens=request.max_tokens, max_retries=0, timeout=min(SILENCE, left))
+        settings = ModelSettings(max_tokens=request.max_tokens, timeout=min(SILENCE, left))
         parameters = ModelRequestParameters(function_tools=list(request.tools))
         stream = model_request_stream(
             self._model, request.messages, model_settings=settings, model_request_parameters=parameters

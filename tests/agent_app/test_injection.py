@@ -12,7 +12,7 @@ import jwt
 import pytest
 import yaml
 
-from tests.agent_app.conftest import OPEN, prepared
+from tests.agent_app.conftest import OPEN
 from tests.chat_client import Chat
 from tests.desk import CHECKOUT, Desk, database_of_its_own
 from tests.model_server import Body, ModelServer, Reply, Script, calls, says
@@ -49,7 +49,8 @@ def attacked(model: ModelServer, backend: ShopBackend, tmp_path_factory: pytest.
     desk = Desk(folder, **settings)
     command = [sys.executable, "manage.py", "load_knowledge", str(articles), "-v", "0"]
     subprocess.run(command, cwd=CHECKOUT, env=desk.environ, check=True)
-    yield prepared(desk)
+    desk.start()
+    yield desk
     desk.stop()
 
 
@@ -86,7 +87,7 @@ def obeying(attack: dict[str, Any], way: str, number: int, seen: list[Body]) -> 
 
 
 async def open_chat(desk: Desk, name: str) -> Chat:
-    claims = {"sub": "C-1001", "exp": int(time.time()) + 600, "aud": "supportdesk"}
+    claims = {"sub": "C-1001", "exp": int(time.time()) + 600}
     token = jwt.encode(claims, SECRET, algorithm="HS256")
     return await Chat.open(desk.url, identity=token, metadata={"name": name})
 

@@ -9,10 +9,15 @@ class AgentAppConfig(AppConfig):
     verbose_name = "Support desk"
 
     def ready(self) -> None:
+        from django.db.models.signals import post_migrate
+
+        from agent_app.roles import make_roles
         from sessions_app.signals import session_ended, session_extended, staff_acted
 
         session_ended.connect(close_conversation, dispatch_uid="agent_app.session_ended")
         session_extended.connect(keep_conversation, dispatch_uid="agent_app.session_extended")
+        # This app is the last that has permissions to give: those of the others are there by now.
+        post_migrate.connect(make_roles, sender=self, dispatch_uid="agent_app.roles")
         staff_acted.connect(record_act, dispatch_uid="agent_app.staff_acted")
 
 

@@ -14,18 +14,34 @@ import contextvars
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
 
-from agent_app.agent.events import Answer, ChatMessage, Escalation, Text, Thinking, ToolEnded, ToolStarted, TurnContext
+from agent_app.agent import catalogue
+from agent_app.agent.consent import consent_of, without
+from agent_app.agent.events import (
+    Answer,
+    ChatMessage,
+    Decision,
+    Deed,
+    Escalation,
+    Text,
+    Thinking,
+    ToolEnded,
+    ToolStarted,
+    TurnContext,
+)
 from agent_app.agent.loop import CustomerSupportAgent
+from agent_app.agent.responder import Tool
+from agent_app.deeds import carry_out, said_of
 from agent_app.doorbell import Ring, call_on, doorbell, running_loop
+from agent_app.escalation import people_are_away
 from agent_app.follower import Follower
 from agent_app.journal import journal
 from agent_app.limits import Rate
@@ -39,10 +55,12 @@ from agent_app.models.turns import (
     AskForPerson,
     Close,
     CustomerMessage,
+    DecideWrite,
     Expire,
     GiveBack,
     KeepAlive,
     Lease,
+    NewConfirmation,
     NewTicket,
     Outcome,
     Renew,
@@ -50,6 +68,7 @@ from agent_app.models.turns import (
     TakeTurn,
 )
 from agent_app.tools.attachments import Checked
+from agent_app.tools.backend import close_all, statuses
 from agent_app.tools.registry import build_agent
 from agent_app.tools.trail import trail
 from sessions_app.stores import SessionData, StoreUnavailable, get_store
@@ -143,7 +162,11 @@ async def refresh(conversation: Conversation) -> Conversation:
 
 
 async def send_message(
-    conversation: Conversation, text: str, client_id: str | None = None, attachments: Sequence[str] = ()
+    conversation: Conversation,
+    text: str,
+    client_id: str | None = None,
+    attachments: Sequence[str] = (),
+    decision: Decision | None = None,
 ) -> Outcome:
     """Stores a customer's message and sees to its answer. Once this returns, the message is durable and has its number.
 
@@ -162,6 +185,7 @@ async def send_message(
             holder=None if engine.turns.draining else doorbell.instance,
             attachments=files,
             within_rate=within_rate,
+            decision=asdict(decision) if decision is not None else None,
         )
     )
     if done.changed_state:
@@ -199,13 +223,27 @@ async def withdraw_attachment(conversation: Conversation, attachment_id: str) ->
         raise Refused("conflict", "This file was sent with a message, and stays with it.")
 
 
-async def choose(conversation: Conversation, choice_id: str) -> str:
-    """What a click on one of the agent's choices says: its label. Refused when it was not offered lately."""
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a click says: the text of the customer's message, and of a confirmation whether it is agreed to."""
+
+    text: str
+    decision: Decision | None = None
+
+
+async def choose(conversation: Conversation, choice_id: str) -> Choice:
+    """A click on what the agent offered: a choice's id; a confirmation's, which agrees to it, or that and ":no".
+
+    Refused when it was not offered lately in this chat. Whether a confirmation is still open its turn finds out.
+    """
     now = await refresh(conversation)
+    confirmation, no, _ = choice_id.partition(":no")
     for entry in reversed(await journal.tail(conversation.pk, now.last_seq, RECENT)):
+        if entry.confirm and entry.confirm["id"] == confirmation:
+            return Choice(catalogue.NO if no else catalogue.YES, Decision(confirmation, agreed=not no))
         for choice in entry.choices or ():
             if choice["id"] == choice_id:
-                return str(choice["label"])
+                return Choice(str(choice["label"]))
     raise Refused("invalid", "This choice is not open any more: write what you want instead.", field="id")
 
 
@@ -221,7 +259,8 @@ async def judge_message(conversation: Conversation, seq: int, helpful: bool, com
 async def ask_for_person(conversation: Conversation, reason: str) -> Outcome:
     """The customer's wish for a person: the chat becomes `waiting`, with a ticket. Asked again: the same ticket."""
     number = Ticket.new_number()
-    act = AskForPerson(conversation.pk, NewTicket(number, reason), ASKED_FOR_PERSON.format(ticket=number))
+    text = f"{ASKED_FOR_PERSON.format(ticket=number)} {people_are_away(timezone.now())}".rstrip()
+    act = AskForPerson(conversation.pk, NewTicket(number, reason), text)
     done = await journal.do(act)
     if done.changed_state and done.state == Conversation.State.CLOSED:
         await after_close(conversation.session_id, done)
@@ -332,11 +371,16 @@ class Exchange:
 
 
 async def ask(
-    conversation: Conversation, text: str, client_id: str | None, seconds: float, attachments: Sequence[str] = ()
+    conversation: Conversation,
+    text: str,
+    client_id: str | None,
+    seconds: float,
+    attachments: Sequence[str] = (),
+    decision: Decision | None = None,
 ) -> Exchange:
     """Sends a message and waits for the agent's answer to it, whoever writes it, for `seconds` at the most."""
     async with following(conversation.pk) as follower:
-        sent = await send_message(conversation, text, client_id, attachments)
+        sent = await send_message(conversation, text, client_id, attachments, decision)
         assert sent.entry is not None  # noqa: S101 - a message that was not refused is there
         follower.start_from(sent.entry.seq, sent.state, sent.last_seq)
         if sent.state in NOT_THE_AGENTS:
@@ -497,6 +541,9 @@ class Turn:
         self.own_until = asked_at + settings.TURN_LEASE  # by our own clock, from before the request: never too late
         self.said: list[str] = []
         self.interrupted: str | None = None  # "stop" or "lost"
+        self.acting = False  # a confirmed write runs: a stop waits for what comes of it
+        self.deed: Deed | None = None
+        self.settles: tuple[str, str] | None = None  # what became of a confirmation, for the reply's commit
         self.scope: asyncio.Timeout | None = None
         self.task: asyncio.Task[None] | None = None
         self._shown = 0
@@ -508,12 +555,15 @@ class Turn:
         self.announced = False
         self.said = []
         self.interrupted = None
+        self.deed = self.settles = None
         self._shown = 0
 
     def interrupt(self, why: str) -> None:
         """Ends the agent's work at its next await; `lost` goes before `stop`."""
         if self.interrupted != "lost":
             self.interrupted = why
+        if self.acting and why == "stop":
+            return
         if self.scope is not None and not self.scope.expired():
             self.scope.reschedule(0)
 
@@ -646,7 +696,9 @@ class TurnRunner:
             async with asyncio.timeout(settings.AGENT_TURN_TIMEOUT) as turn.scope:
                 if turn.interrupted:
                     turn.interrupt(turn.interrupted)
-                context = await turn_context(turn.lease, ticket)
+                context = await heed_consent(turn, await turn_context(turn.lease, ticket), self.agent.tools)
+                if turn.interrupted == "stop" and turn.deed is not None:
+                    return Answer(turn.deed.text, tools_used=turn.deed.tools_used, confirm=turn.deed.confirm)
                 async with aclosing(self.agent.answer(context)) as events:
                     async for event in events:
                         match event:
@@ -713,7 +765,30 @@ async def turn_context(lease: Lease, ticket: str) -> TurnContext:
         ticket=ticket,
         deadline=time.monotonic() + settings.AGENT_TURN_TIMEOUT - 1,
         max_reply=settings.AGENT_MAX_REPLY,
+        away=people_are_away(timezone.now()),
     )
+
+
+async def heed_consent(turn: Turn, context: TurnContext, tools: Mapping[str, Tool]) -> TurnContext:
+    """Does what the customer said to a confirmation, and takes that message out of what is still to be answered."""
+    consent = consent_of(context)
+    if consent is None:
+        return context
+    lease, word = turn.lease, consent.decision
+    decided = await journal.do(DecideWrite(lease.conversation_id, lease, word.confirmation, word.agreed))
+    if decided.refused is not None:
+        raise TurnLost
+    turn.deed = said_of(decided.intent, consent)
+    if turn.deed is None:
+        assert decided.intent is not None  # noqa: S101 - there is something to say of one that is not there
+        turn.tell("tool", tool=decided.intent.tool)
+        turn.acting = True
+        try:
+            done = await carry_out(decided.intent, context, tools)
+        finally:
+            turn.acting = False
+        turn.deed, turn.settles = done.deed, done.settles
+    return replace(without(context, consent.message), deed=turn.deed)
 
 
 def as_chat_message(entry: Entry) -> ChatMessage:
@@ -727,6 +802,7 @@ def as_chat_message(entry: Entry) -> ChatMessage:
             tuple(entry.citations),
             tuple(entry.attachments),
             entry.confirm,
+            Decision(**entry.details) if entry.role == "customer" and entry.details else None,
             author=entry.author,
         )
     seen: ChatMessage = entry.as_seen
@@ -735,14 +811,17 @@ def as_chat_message(entry: Entry) -> ChatMessage:
 
 async def store_reply(turn: Turn, answer: Answer, ticket: str) -> Outcome:
     """Stores the answer. While the database is away it is tried again, under the same id, until the lease is out."""
-    escalation = answer.escalation
+    escalation, asks = answer.escalation, answer.confirm
+    again = turn.deed is not None and asks is turn.deed.confirm
     act = AgentReply(
         turn.lease.conversation_id,
         turn.lease,
         answer.text[: settings.AGENT_MAX_REPLY],
         citations=list(answer.citations),
         choices=list(answer.choices) or None,
-        confirm={"id": answer.confirm.id, "summary": answer.confirm.summary} if answer.confirm else None,
+        confirm={"id": asks.id, "summary": asks.summary} if asks else None,
+        offer=NewConfirmation(asks.id, asks.tool, dict(asks.arguments), asks.summary) if asks and not again else None,
+        settles=turn.settles,
         details=details_of(answer),
         escalation=NewTicket(ticket, escalation.reason, escalation.category, escalation.priority)
         if escalation
@@ -840,6 +919,7 @@ class Engine:
         await doorbell.stop()
         with contextlib.suppress(Unavailable):
             await trail.flush()
+        await close_all()
         self._loop = None
         await asyncio.to_thread(journal.close)
 
@@ -860,6 +940,7 @@ class Engine:
             },
             "doorbell": {"state": "ok" if doorbell.available else "degraded", "listeners": doorbell.listeners},
             "turns": {"state": "ok", "running": self.turns.running, "finished": self.turns.finished},
+            **{f"backend_{name}": as_part(breaker) for name, breaker in statuses().items()},
         }
 
     async def _recover(self) -> None:
@@ -885,6 +966,11 @@ class Engine:
                 self.turns.begin(done.lease, asked_at)
                 if done.stopped:
                     doorbell.ring(Ring(conversation_id, stop=done.lease.turn))
+
+
+def as_part(breaker: dict[str, Any]) -> dict[str, Any]:
+    """A back end that is away makes answers poorer, and the desk no less ready."""
+    return {**breaker, "state": "ok" if breaker["state"] == "closed" else "degraded", "circuit": breaker["state"]}
 
 
 def orphaned_chats(limit: int) -> list[int]:

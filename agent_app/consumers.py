@@ -18,6 +18,7 @@ from agent_app.journal import journal
 from agent_app.models import Conversation
 from agent_app.models.refusal import Refused
 from agent_app.models.turns import Outcome
+from agent_app.reaching import seen_by
 from agent_app.serializers import (
     clean_client_id,
     clean_comment,
@@ -140,6 +141,9 @@ class ChatConsumer(FrameSocket):
         async with aclosing(self.follower.waves()) as waves:
             async for wave in waves:
                 await self._send_frames(wave)
+                for frame in wave:
+                    if frame["type"] == "message" and frame["role"] == "staff":
+                        seen_by.note(self.conversation.pk, frame["seq"])
         # A chat that was over at the hello stays open for reading; one that ends now is closed after its last message.
         raise Hangup(CHAT_ENDED)
 
@@ -170,7 +174,8 @@ class ChatConsumer(FrameSocket):
         client_id, choice = clean_client_id(frame.get("client_id")), frame.get("id")
         if not isinstance(choice, str):
             raise Refused("invalid", "Send id as the string that the choice has.", field="id")
-        sent = await chat.send_message(self.conversation, await chat.choose(self.conversation, choice), client_id)
+        chosen = await chat.choose(self.conversation, choice)
+        sent = await chat.send_message(self.conversation, chosen.text, client_id, decision=chosen.decision)
         self._acknowledge(sent)
 
     async def _feedback(self, frame: dict[str, Any]) -> None:

@@ -1,8 +1,9 @@
 """When a person should take over: the policy file, and its judgement of what a customer wrote."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,21 @@ import yaml
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from agent_app.agent import catalogue
 from agent_app.agent.events import Escalation, TurnContext
+from agent_app.knowledge.indexing import knowledge
+from agent_app.opening import Hours, read_hours
 
 SHIPPED = Path(__file__).with_suffix(".yaml")
+SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+MOST_SENTENCES = 4  # of one message whose meaning is judged
+MOST_SENTENCE = 300  # characters
+FEWEST_WORDS = 2
 BETWEEN = r"(?:[^\W_]+['’]?[^\W_]*[\s,]+){0,5}?"
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 LAST_PART = re.compile(r"(?:\([^()]*\)|[^\s()]+)$")
 CATEGORIES = ("legal", "urgent", "complaint", "general")
+Like = Callable[[str, tuple[str, ...], tuple[str, ...], float, float], int | None]
 PRIORITIES = ("low", "normal", "high", "urgent")
 
 
@@ -28,6 +37,7 @@ class Rule:
     priority: str
     score: float
     pattern: re.Pattern[str]
+    examples: tuple[str, ...]  # sentences that mean it
     endings: frozenset[str]  # no phrase fits without one of these: a set costs a tenth of the pattern
 
     def fits(self, text: str, said: frozenset[str]) -> bool:
@@ -38,6 +48,10 @@ class Rule:
 class Policy:
     threshold: float
     rules: tuple[Rule, ...]  # the strongest first
+    no_reason: tuple[str, ...] = ()  # sentences that sound like a reason and are none
+    near: float | None = None  # cosine to an example from which a message means it; None: words alone
+    nearer: float = 0.0  # by how much nearer than to what is no reason
+    hours: Hours | None = None
 
     def judge(self, text: str) -> Escalation | None:
         """The strongest reason for a person in this text, if it reaches the threshold."""
@@ -48,15 +62,52 @@ class Policy:
                 return Escalation(rule.name, rule.category, self.priority(text, said, rule), rule.score)
         return None
 
+    def meant(self, text: str, like: Like) -> Escalation | None:
+        """The rule whose examples say what this text says; its priority is also that of any rule whose words fit."""
+        said = [(rule, example) for rule in self.rules if rule.score >= self.threshold for example in rule.examples]
+        if self.near is None or not said:
+            return None
+        rules, examples = zip(*said, strict=True)
+        found = None
+        for sentence in sentences(text):
+            place = like(sentence, examples, self.no_reason, self.near, self.nearer)
+            if place is not None and (found is None or rules[place].score > found.score):
+                found = rules[place]
+        if found is None:
+            return None
+        small = " ".join(text.lower().replace("’", "'").split())
+        priority = self.priority(small, frozenset(WORD.findall(small)), found)
+        return Escalation(found.name, found.category, priority, found.score)
+
     def priority(self, text: str, said: frozenset[str], found: Rule) -> str:
         """The highest that any fitting rule gives: "a person, urgently" is urgent, though being in a hurry is none."""
         fitting = [rule.priority for rule in self.rules if rule is found or rule.fits(text, said)]
         return max(fitting, key=PRIORITIES.index)
 
 
-def judge(context: TurnContext) -> Escalation | None:
-    """What the policy says to the messages that this turn answers."""
+async def judge(context: TurnContext) -> Escalation | None:
+    """What the policy's words say to the messages that this turn answers."""
     return policy().judge(context.question)
+
+
+async def judge_by_meaning(context: TurnContext) -> Escalation | None:
+    """As `judge`, and where no word says it, by what the messages mean: some 10 ms, off the event loop."""
+    found = policy().judge(context.question)
+    if found is not None or not context.question.strip():
+        return found
+    return await knowledge.beside(policy().meant, context.question, knowledge.like)
+
+
+def people_are_away(now: datetime) -> str:
+    """What a hand-over says of when people are there; "" while they are, or where the policy names no hours."""
+    hours = policy().hours
+    return "" if hours is None or hours.are_now(now) else catalogue.NOBODY_NOW.format(hours=hours)
+
+
+def sentences(text: str) -> list[str]:
+    """Those of a message that could mean something, the first few."""
+    parts = [part.strip() for part in SENTENCE.split(text)]
+    return [part[:MOST_SENTENCE] for part in parts if len(WORD.findall(part.lower())) >= FEWEST_WORDS][:MOST_SENTENCES]
 
 
 @lru_cache(maxsize=1)
@@ -69,10 +120,18 @@ def read_policy(path: Path) -> Policy:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
         rules = [read_rule(rule) for rule in data["rules"]]
-        threshold = float(data.get("threshold", 0.7))
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, re.error) as error:
+        meaning = data.get("meaning") or {}
+        made = Policy(
+            float(data.get("threshold", 0.7)),
+            tuple(sorted(rules, key=lambda rule: -rule.score)),
+            tuple(str(sentence) for sentence in data.get("no_reason", [])),
+            float(meaning["threshold"]) if meaning else None,
+            float(meaning.get("margin", 0.0)),
+            read_hours(data["hours"]) if data.get("hours") else None,
+        )
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, re.error) as error:
         raise ImproperlyConfigured(f"ESCALATION_POLICY: {path} cannot be used: {error}") from error
-    return Policy(threshold, tuple(sorted(rules, key=lambda rule: -rule.score)))
+    return made
 
 
 def read_rule(rule: dict[str, Any]) -> Rule:
@@ -87,6 +146,7 @@ def read_rule(rule: dict[str, Any]) -> Rule:
         rule["priority"],
         float(rule["score"]),
         pattern(phrases, whole),
+        tuple(str(example) for example in rule.get("examples", [])),
         frozenset(word for phrase in [*phrases, *whole] for word in WORD.findall(LAST_PART.search(phrase)[0])),  # type: ignore[index]
     )
 

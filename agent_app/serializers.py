@@ -14,6 +14,7 @@ from django.http import Http404, JsonResponse
 from rest_framework import exceptions, serializers
 from rest_framework.views import set_rollback
 
+from agent_app import demo
 from agent_app.models.attachments import MOST_A_MESSAGE
 from agent_app.models.conversations import is_email
 from agent_app.models.refusal import Refused
@@ -96,18 +97,21 @@ def clean_attachments(value: Any) -> list[str]:
 
 def proven_user(identity: str, user_id: str | None) -> tuple[str, str | None]:
     """The user, and their `email` claim if there is one, whom the site's signed JWT (HS256, IDENTITY_SECRET) proves;
-    Refused when it proves nobody.
+    Refused when it proves nobody. It needs `sub` and `exp`; an `aud`, if it names one, has to be IDENTITY_AUDIENCE.
     """
-    if not settings.IDENTITY_SECRET:
+    if not identity_key():
         raise Refused("invalid", "This desk takes no identity: leave it out.", field="identity")
     try:
         claims = jwt.decode(
             identity,
-            settings.IDENTITY_SECRET,
+            identity_key(),
             algorithms=["HS256"],
             leeway=CLOCK_SKEW,
-            options={"require": ["exp", "sub"]},
+            options={"require": ["exp", "sub"], "verify_aud": False},
         )
+        meant_for = claims.get("aud", settings.IDENTITY_AUDIENCE)
+        if settings.IDENTITY_AUDIENCE not in (meant_for if isinstance(meant_for, list) else [meant_for]):
+            raise jwt.InvalidAudienceError
     except jwt.PyJWTError:
         raise Refused(
             "invalid", "The identity is not valid or has expired: sign a new one.", field="identity"
@@ -117,6 +121,11 @@ def proven_user(identity: str, user_id: str | None) -> tuple[str, str | None]:
         raise Refused("invalid", "user_id is not the identity's subject: send the same, or none.", field="user_id")
     email = claims.get("email")
     return proven, email if isinstance(email, str) and is_email(email) else None
+
+
+def identity_key() -> str:
+    """The site's key; while the demo shop is open without one, the key that its own page signs with; else ""."""
+    return settings.IDENTITY_SECRET or (demo.identity_key() if demo.is_open() else "")
 
 
 # ---- what comes in ----

@@ -15,9 +15,10 @@ import orjson
 from django.conf import settings
 from django.db import connection
 
+from agent_app.models.confirmations import OPEN_FOR, Confirmation
 from agent_app.models.conversations import ENTRY_COLUMNS, Conversation, Entry, Message
 from agent_app.models.desk import Ticket
-from agent_app.models.turns import CHANGED_COLUMNS, ROW_COLUMNS, Act, Outcome, Row, Terms
+from agent_app.models.turns import CHANGED_COLUMNS, ROW_COLUMNS, Act, Intent, NewConfirmation, Outcome, Row, Terms
 
 Key = tuple[int, str, str]  # conversation, role, client_id
 
@@ -48,11 +49,13 @@ class Group:
             rows = log.lock_rows(ids, self.patient)
             left_out = log.locked_elsewhere(ids - rows.keys()) if len(rows) < len(ids) and not self.patient else ()
             found = self._find(log)
+            self._read_intents(rows)
             outcomes = [
                 None if act.conversation_id in left_out else self._decide(act, rows, found, now, terms)
                 for act in self.acts
             ]
             log.write([row for row in rows.values() if row.changed])
+            self._write_intents(rows, now)
             self.in_doubt = True
             log.commit()
             self.in_doubt = False
@@ -69,6 +72,27 @@ class Group:
         for message in Message.objects.named({act.conversation_id for act in doubtful}, ids) if ids else ():
             found[message.public_id] = message.to_entry()
         return found
+
+    def _read_intents(self, rows: dict[int, Row]) -> None:
+        for act in self.acts:
+            row = rows.get(act.conversation_id)
+            if row is None or not act.wants_intent or row.intent is not None:
+                continue
+            newest = Confirmation.objects.newest_of(row.id)
+            if newest is not None:
+                row.intent = Intent(
+                    newest.public_id, newest.tool, newest.arguments, newest.summary, newest.state, newest.expires_at
+                )
+
+    def _write_intents(self, rows: dict[int, Row], now: datetime) -> None:
+        """Rare, and therefore the ORM's: an update of one row, by its id and its conversation's."""
+        for row in rows.values():
+            settled = list(row.settled)
+            if row.intent is not None and row.intent.changed:
+                settled.append((row.intent.id, row.intent.state))
+            for public_id, state in settled:
+                mine = Confirmation.objects.filter(conversation_id=row.id, public_id=public_id)
+                mine.update(state=state, changed_at=now)
 
     def _decide(self, act: Act, rows: dict[int, Row], found: dict[Any, Entry], now: datetime, terms: Terms) -> Outcome:
         row = rows.get(act.conversation_id)
@@ -100,8 +124,13 @@ def unknown_conversation(conversation_id: int, now: datetime) -> Outcome:
 CONVERSATIONS = Conversation._meta.db_table
 MESSAGES = Message._meta.db_table
 TICKETS = Ticket._meta.db_table
+CONFIRMATIONS = Confirmation._meta.db_table
 MESSAGE_COLUMNS = ("conversation_id", *ENTRY_COLUMNS)
 TICKET_COLUMNS = ("number", "conversation_id", "reason", "category", "priority", "created_at")
+OFFER_COLUMNS = (
+    *("public_id", "conversation_id", "tool", "arguments", "summary"),
+    *("state", "created_at", "expires_at", "changed_at"),
+)
 UPDATE_COLUMNS = ("id", *CHANGED_COLUMNS)
 TIME_PLACES = tuple(
     ROW_COLUMNS.index(name) for name in ("live_until", "turn_until", "closed_at", "updated_at", "waiting_since")
@@ -220,6 +249,9 @@ class Dialect:
         tickets = [self.ticket(row, ticket) for row in changed for ticket in row.tickets]
         for piece in chunks(messages):
             self.db.execute(insert(MESSAGES, MESSAGE_COLUMNS, self.mark, len(piece)), flat(piece))
+        offers = [self.offer(row, offer) for row in changed for offer in row.offers]
+        for piece in chunks(offers):
+            self.db.execute(insert(CONFIRMATIONS, OFFER_COLUMNS, self.mark, len(piece)), flat(piece))
         for piece in chunks(tickets):
             self.db.execute(insert(TICKETS, TICKET_COLUMNS, self.mark, len(piece)), flat(piece))
         for piece in chunks([self.columns(row) for row in changed]):
@@ -228,6 +260,11 @@ class Dialect:
     def ticket(self, row: Row, ticket: Any) -> Sequence[Any]:
         made = self.time(row.updated_at)
         return (ticket.number, row.id, ticket.reason, ticket.category, ticket.priority, made)
+
+    def offer(self, row: Row, offer: NewConfirmation) -> Sequence[Any]:
+        made, until = self.time(row.updated_at), self.time(row.updated_at + OPEN_FOR)
+        words = (offer.id, row.id, offer.tool, as_json(offer.arguments), offer.summary)
+        return (*words, Confirmation.State.OFFERED.value, made, until, made)
 
     def message(self, conversation_id: int, entry: Entry) -> Sequence[Any]:
         return (

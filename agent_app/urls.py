@@ -32,6 +32,7 @@ urlpatterns = [
     path("api/v1/knowledge/", include("agent_app.articles.urls")),
     path("api/v1/desk/", include("agent_app.desk.rest_urls")),
     path("api/v1/customers/", include("agent_app.customers.urls")),
+    path("demo/backend/", include("agent_app.demo.urls")),
     path("", include("agent_app.desk.urls")),
     path("", include("agent_app.widget.urls")),
 ]

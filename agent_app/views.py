@@ -27,6 +27,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from agent_app import chat
+from agent_app.agent.events import Decision
 from agent_app.erasing import erase_or_leave
 from agent_app.follower import Follower, TooSlow
 from agent_app.journal import journal
@@ -34,6 +35,7 @@ from agent_app.models import Conversation, Erasure
 from agent_app.models.conversations import Entry, wire_time
 from agent_app.models.refusal import Refused
 from agent_app.models.turns import Outcome
+from agent_app.reaching import note_read, seen_by
 from agent_app.serializers import (
     AnsweredSerializer,
     ChatStateSerializer,
@@ -54,6 +56,7 @@ from agent_app.serializers import (
     TranscriptSerializer,
     proven_user,
 )
+from agent_app.tools.backend import statuses
 
 T = TypeVar("T")
 
@@ -171,6 +174,7 @@ class MessagesView(CustomerView):
         conversation = customers_chat(request, session_id)
         found = async_to_sync(journal.entries)(conversation.pk, asked["after"], asked["limit"] + 1)
         results = [entry.to_wire() for entry in found[: asked["limit"]]]
+        note_read(conversation.pk, found[: asked["limit"]])
         last_seq = max(conversation.last_seq, found[-1].seq if found else 0)
         return Response({"results": results, "last_seq": last_seq, "has_more": len(found) > asked["limit"]})
 
@@ -239,8 +243,8 @@ class ChoiceView(CustomerView):
         began = time.monotonic()
         given = validated(ChoiceAnswerSerializer, request.data)
         conversation = customers_chat(request, session_id)
-        label = async_to_sync(chat.choose)(conversation, given["id"])
-        return Response(asked(request, conversation, label, given["client_id"], began))
+        choice = async_to_sync(chat.choose)(conversation, given["id"])
+        return Response(asked(request, conversation, choice.text, given["client_id"], began, decision=choice.decision))
 
 
 class FeedbackView(CustomerView):
@@ -366,11 +370,12 @@ def asked(
     client_id: str | None,
     began: float,
     attachments: Sequence[str] = (),
+    decision: Decision | None = None,
 ) -> dict[str, Any]:
     """Sends the message and waits for its answer, in one of the places for waiting callers."""
     with waiting_place():
         patience = settings.AGENT_TURN_TIMEOUT + GRACE
-        exchange = async_to_sync(chat.ask)(conversation, text, client_id, patience, attachments)
+        exchange = async_to_sync(chat.ask)(conversation, text, client_id, patience, attachments, decision)
     return answered(request, exchange, began)
 
 
@@ -419,7 +424,7 @@ def metadata(request: Request, sent: Outcome, reply: Entry | None, pending: bool
     if settings.CHAT_DEBUG_METADATA:
         about |= {
             "session_stats": async_to_sync(chat.session_statistics)(),
-            "circuit_breakers": {},
+            "circuit_breakers": statuses(),
             "initialization_mode": settings.AGENT_TOOL_REGISTRY_MODE,
         }
     return about
@@ -481,5 +486,7 @@ async def standing_events(conversation: Conversation, after: int) -> AsyncIterat
         try:
             async for frame in follower.frames():
                 yield frame
+                if frame["type"] == "message" and frame["role"] == "staff":
+                    seen_by.note(conversation.pk, frame["seq"])
         except TooSlow:
             yield {"type": "reconnect", "after_ms": 0}

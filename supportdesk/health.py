@@ -16,12 +16,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
 from agent_app import chat
 from agent_app.knowledge.indexing import knowledge
+from agent_app.tools.backend import statuses
 from sessions_app.stores import get_store
 from supportdesk.lifespan import process
 
 PROBE_SECONDS = 2  # for each part, so that an answer comes before a load balancer's own deadline
 
 PART_STATE = Gauge("supportdesk_part_state", "1 for the state that each part is in", ["part", "state"])
+CIRCUIT_OPEN = Gauge("supportdesk_circuit_open", "1 while a back end's circuit is not closed", ["backend"])
 PART_VALUE = Gauge("supportdesk_part_value", "The numbers that each part reports", ["part", "name"])
 
 
@@ -46,6 +48,8 @@ async def metrics(request: HttpRequest) -> HttpResponseBase:
         for field, value in part.items():
             if isinstance(value, int | float):
                 PART_VALUE.labels(name, field).set(value)
+    for name, breaker in statuses().items():
+        CIRCUIT_OPEN.labels(name).set(breaker["state"] != "closed")
     return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
 

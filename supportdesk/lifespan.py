@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from agent_app import chat
 from agent_app.desk.live import live
 from agent_app.knowledge.indexing import knowledge
+from agent_app.reaching import reaching
 from sessions_app.stores import get_store
 from sessions_app.sweeper import Sweeper
 
@@ -40,7 +41,7 @@ class Process:
 
     def parts(self) -> list[Part]:
         """In the order of starting: answers need knowledge, and the sweeper's signals need the chat."""
-        return [knowledge, chat.engine, live, Sweeper(get_store(), settings.SESSION_CLEANUP_INTERVAL)]
+        return [knowledge, chat.engine, live, reaching, Sweeper(get_store(), settings.SESSION_CLEANUP_INTERVAL)]
 
     async def drain(self, seconds: float) -> None:
         """Tells every socket to come back elsewhere and gives running turns `seconds` to finish."""

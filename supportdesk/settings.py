@@ -115,6 +115,8 @@ CHAT_DEBUG_METADATA = env.flag("CHAT_DEBUG_METADATA", DEBUG)
 IDENTITY_SECRET = env.text("IDENTITY_SECRET", bounds="at least 32 characters")
 if IDENTITY_SECRET and len(IDENTITY_SECRET) < 32:
     raise WrongSetting(f"IDENTITY_SECRET has {len(IDENTITY_SECRET)} characters: write at least 32.")
+# Whom such a JWT is meant for: what its `aud` has to name, if it has one.
+IDENTITY_AUDIENCE = env.text("IDENTITY_AUDIENCE", "supportdesk")
 
 # ---- the agent ----------------------------------------------------------------------------------------
 
@@ -199,20 +201,23 @@ SITE_URL = env.text("SITE_URL").rstrip("/")
 if SITE_URL and (urlsplit(SITE_URL).scheme not in {"http", "https"} or not urlsplit(SITE_URL).netloc):
     raise WrongSetting(f"SITE_URL={SITE_URL!r} is not an address: write https://host, or nothing.")
 
-# What makes vectors of texts: minilm (English, in the install), none (words alone), https://host/v1/embeddings#MODEL
+# What makes vectors of texts: minilm (English, in the install), multilingual (16 languages; needs
+# requirements/multilingual.txt), none (words alone), https://host/v1/embeddings#MODEL
 # (any server that speaks OpenAI's embeddings, with OPENAI_API_KEY), or the absolute path of a folder
 # with model.onnx and tokenizer.json (any sentence model exported to ONNX).
 KNOWLEDGE_EMBEDDER = env.text("KNOWLEDGE_EMBEDDER", "minilm")
-if KNOWLEDGE_EMBEDDER not in {"minilm", "none"} and not (
+if KNOWLEDGE_EMBEDDER not in {"minilm", "multilingual", "none"} and not (
     KNOWLEDGE_EMBEDDER.startswith(("http://", "https://")) or Path(KNOWLEDGE_EMBEDDER).is_dir()
 ):
     raise WrongSetting(
-        f"KNOWLEDGE_EMBEDDER={KNOWLEDGE_EMBEDDER!r} is unknown: write minilm, none, https://host/v1/embeddings#MODEL, "
-        "or the path of a folder that is there."
+        f"KNOWLEDGE_EMBEDDER={KNOWLEDGE_EMBEDDER!r} is unknown: write minilm, multilingual, none, "
+        "https://host/v1/embeddings#MODEL, or the path of a folder that is there."
     )
 
 # Days that an ended conversation is kept before `manage.py cleanup` deletes it; 0 keeps it for ever.
 CONVERSATION_RETENTION_DAYS = env.whole("CONVERSATION_RETENTION_DAYS", 365, 0)
+# Days after its chat ended that an attachment is kept; 0 keeps it for as long as the conversation.
+ATTACHMENT_RETENTION_DAYS = env.whole("ATTACHMENT_RETENTION_DAYS", 0, 0)
 
 # ---- Django -------------------------------------------------------------------------------------------
 

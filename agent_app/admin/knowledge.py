@@ -159,6 +159,7 @@ class IndexGenerationAdmin(ReadOnlyAdmin):
             newest = IndexGeneration.objects.newest(generation.embedder)
             more |= {
                 "calibration": calibration,
+                "percent": {name: 100 * getattr(calibration, name) for name in ("target", "answered", "wrong")},
                 "plot": mark_safe(reliability_plot(calibration.table)),  # noqa: S308 - numbers alone, made by us
                 "newest": newest,
                 "in_use": generation.embedder == knowledge.embedder.name,

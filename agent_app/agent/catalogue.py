@@ -37,7 +37,53 @@ GAVE_UP = (
     "I could not help you several times now, so I have asked a person to take over. Your ticket number is {ticket}. "
     "Someone will answer you right here."
 )
+NOBODY_NOW = "Right now nobody is at the desk. People are there {hours}."
 STILL_WAITING = "Your request is with our team under ticket {ticket}, and a person will answer you right here."
+
+# ---- about something to confirm; {summary} is the tool's own sentence ----
+
+YES, NO = "Yes, I confirm.", "No, leave it as it is."  # what a click on the card says
+ASK = "{summary}\n\nShall I do this? Nothing happens before you confirm it."
+DONE = "Done: {summary}"
+LEFT = "All right, I leave it as it is. Not done: {summary}"
+TOO_LATE = (
+    "I had begun with this already, and cannot tell whether it was done: {summary}\n\n"
+    "Please ask me how it stands. " + PERSON
+)
+NOT_DONE = "This could not be done, and nothing was changed: {summary}\n\n{why}"
+IN_DOUBT = (
+    "I am sorry, our system did not answer, and I cannot tell whether this was done: {summary}\n\n"
+    "You can confirm it once more; it is never done twice. " + PERSON
+)
+NOT_OPEN = "That is not open to confirm any more. Tell me again what you would like me to do."
+SETTLED = {
+    "done": "This is done already: {summary}",
+    "declined": "You had said no to this, so I have left it: {summary}\n\nTell me if you want it after all.",
+    "expired": "I asked you that too long ago, so nothing was done: {summary}\n\nTell me if you still want it.",
+    "refused": "This could not be done, and nothing was changed: {summary}",
+}
+
+# ---- about orders, invoices and stock ----
+
+VERIFY = (
+    "I can only look at orders and invoices, or change anything, for somebody whom the shop has recognised. Please log "
+    "in on the shop's website and open this chat again from there. Then I know who you are, and can help you. " + PERSON
+)
+VERIFY_HINT = "If you log in on the shop's website and open this chat from there, I can look at your own orders here."
+AWAY = (
+    "I am sorry, our system for this does not answer at the moment, so I cannot look that up or change anything. "
+    "Please try again in a few minutes. " + PERSON
+)
+REFUSED = "I am sorry, that cannot be done here. " + PERSON
+WHICH_ORDER = "Which order do you mean?"
+WHICH_ADDRESS_BEGINS = "What is the new address for order"
+WHICH_ADDRESS = WHICH_ADDRESS_BEGINS + " {number}? Please write it on one line, with the postcode."
+NO_ORDER_FOR = {
+    "cancel_order": "You have no order that can still be cancelled: that goes until an order is packed.",
+    "return_order": "You have no delivered order that could be returned.",
+    "change_delivery_address": "You have no order whose address can still be changed: that goes until it is packed.",
+}
+ONE_AT_A_TIME = "I do one change at a time: tell me about the next one after this."
 
 GREETING = "Hello! Tell me what you would like to know, and I will look it up in our help pages."
 WELCOME = "You are welcome. Is there anything else I can look up for you?"

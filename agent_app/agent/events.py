@@ -55,6 +55,7 @@ class TurnContext:
     deadline: float  # time.monotonic() by which the answer must be there
     max_reply: int  # characters
     deed: Deed | None = None
+    away: str = ""  # what to say beside a hand-over while nobody is at the desk
     writing_as: str | None = None  # while a confirmed write runs: the confirmation's id, its Idempotency-Key
 
     @property
@@ -131,6 +132,7 @@ class ToolError:
     tool: str
     code: str
     message: str
+    said: str = ""  # a sentence for the customer that says why, where the tool has one
 
     @property
     def text(self) -> str:

@@ -331,7 +331,7 @@ class Talk:
         elif self.gate.halted == "length":
             more.append(catalogue.MORE_THAN_FITS)
         if self.escalation is not None and self.context.state == "ai" and self.context.ticket not in self.gate.passed:
-            more.append(catalogue.HANDED_OVER.format(ticket=self.context.ticket))
+            more.append(f"{catalogue.HANDED_OVER.format(ticket=self.context.ticket)} {self.context.away}".rstrip())
         said = [""] if self.gate.passed else []
         return "\n\n".join([*said, *more]) if more else ""
 

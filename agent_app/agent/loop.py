@@ -29,10 +29,10 @@ DONT_KNOW = re.compile(
 )
 
 T = TypeVar("T")
-Judge = Callable[[TurnContext], Escalation | None]
+Judge = Callable[[TurnContext], Awaitable[Escalation | None]]
 
 
-def nobody_needed(context: TurnContext) -> Escalation | None:
+async def nobody_needed(context: TurnContext) -> Escalation | None:
     return None
 
 
@@ -82,10 +82,11 @@ class CustomerSupportAgent:
                 yield after(deed, event) if isinstance(event, Answer) else event
 
     async def _respond(self, context: TurnContext) -> AsyncGenerator[Event, None]:
-        escalation = self.judge(context)
+        escalation = await self.judge(context)
         if escalation is not None:
             waiting = context.state != "ai"
             text = (catalogue.STILL_WAITING if waiting else catalogue.HANDED_OVER).format(ticket=context.ticket)
+            text = f"{text} {context.away}".strip()
             yield Text(text)
             yield Answer(text, escalation=None if waiting else escalation)
             return
@@ -115,7 +116,7 @@ def where_things_stand(context: TurnContext, answer: Answer) -> tuple[Answer, st
         more = "\n\n" + catalogue.STILL_WAITING.format(ticket=context.ticket)
         return replace(answer, text=answer.text + more), more
     if answer.unanswered and failures(context) >= PATIENCE:
-        more = "\n\n" + catalogue.GAVE_UP.format(ticket=context.ticket)
+        more = f"\n\n{catalogue.GAVE_UP.format(ticket=context.ticket)} {context.away}".rstrip()
         escalation = Escalation("could not answer several times", "general", "normal", 0.8)
         return replace(answer, text=answer.text + more, escalation=escalation), more
     return answer, ""

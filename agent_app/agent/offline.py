@@ -6,7 +6,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent_app.agent import catalogue, questions
-from agent_app.agent.events import Answer, ChatMessage, Event, Text, Thinking, ToolEnded, ToolStarted, TurnContext
+from agent_app.agent.doing import Report, do
+from agent_app.agent.errands import Errand, errand_of
+from agent_app.agent.events import (
+    Answer,
+    ChatMessage,
+    Event,
+    NeedsConfirmation,
+    Text,
+    Thinking,
+    ToolEnded,
+    ToolStarted,
+    TurnContext,
+)
 from agent_app.agent.responder import ResponderOptions, Tool
 from agent_app.agent.smalltalk import reply_to, without_greeting
 from agent_app.knowledge.citations import Quotes
@@ -33,9 +45,25 @@ class Draft:
     probabilities: list[float] = field(default_factory=list)
     unanswered: list[str] = field(default_factory=list)
     choices: tuple[dict[str, Any], ...] = ()
+    confirm: NeedsConfirmation | None = None
     tools: list[str] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)  # attachments of which it was said that they cannot be read
     read: bool = False  # an attachment has answered the question in hand
+    hint: str = ""  # said after what the help pages answer
+
+    def report(self, errand: Errand, report: Report) -> bool:
+        """Takes in what came of an errand; False where the help pages are still to be asked."""
+        self.tools += report.tools
+        if not report.found:
+            self.hint = report.text
+            return False
+        if report.confirm is not None and self.confirm is not None:
+            self.parts.append(catalogue.ONE_AT_A_TIME)
+            return True
+        self.parts.append(report.text)
+        self.choices = report.choices or self.choices
+        self.confirm = report.confirm or self.confirm
+        return True
 
     def answer(self, longest: int) -> Answer:
         """Whole parts only, as many as fit; an answer that is cut in the middle helps nobody."""
@@ -50,6 +78,7 @@ class Draft:
             text,
             citations=tuple(self.quotes.citations),
             choices=self.choices,
+            confirm=self.confirm,
             confidence=min(self.probabilities) if self.probabilities else None,
             tools_used=tuple(dict.fromkeys(self.tools)),
             unanswered="\n".join(self.unanswered) or None,
@@ -76,8 +105,22 @@ class OfflineResponder:
     async def _look_up(
         self, context: TurnContext, tools: Mapping[str, Tool], draft: Draft
     ) -> AsyncGenerator[Event, None]:
-        chosen = chosen_of(context)
-        asked = [chosen.question] if chosen else questions.split(without_greeting(context.question))
+        parts = questions.split(without_greeting(context.question))
+        asked = []
+        for part in parts:
+            errand = errand_of(context, part, tools)
+            if errand is not None:
+                yield ToolStarted(errand.tool)
+                answered = draft.report(errand, await do(errand, context, tools))
+                yield ToolEnded(errand.tool)
+                if answered:
+                    continue
+            asked.append(part)
+        if parts and not asked:
+            return
+        chosen = chosen_of(context) if len(parts) == 1 else None
+        if chosen:
+            asked = [chosen.question]
         if not asked:
             draft.parts.append(what_to_do_with(attached(context.asked)))
         search = tools.get("search_knowledge")
@@ -99,7 +142,9 @@ class OfflineResponder:
                     yield event
                 if draft.read:
                     continue
-            add(draft, question, findings, alone=len(asked) == 1)
+            add(draft, question, findings, alone=len(parts) == 1)
+        if draft.hint:
+            draft.parts.append(draft.hint)
 
     async def _read(
         self, context: TurnContext, tools: Mapping[str, Tool], question: str, draft: Draft, known: bool
@@ -159,8 +204,8 @@ async def find(context: TurnContext, search: Tool, question: str) -> Findings:
 
 def add(draft: Draft, question: str, findings: Findings, alone: bool) -> None:
     if findings.language is not None:
-        languages = catalogue.LANGUAGES.get("en", "English")
-        draft.parts.append(catalogue.FOREIGN.format(languages=languages))
+        spoken = [catalogue.LANGUAGES.get(language, language) for language in findings.languages]
+        draft.parts.append(catalogue.FOREIGN.format(languages=" or ".join(spoken)))
         draft.unanswered.append(question)
     elif findings.band == Band.ANSWER:
         best = findings.hits[0]

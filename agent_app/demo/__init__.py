@@ -27,3 +27,8 @@ def is_open() -> bool:
 def access_key() -> str:
     """The bearer that its doors want: the same on every instance, and nobody else's."""
     return salted_hmac("agent_app.demo", "access key", algorithm="sha256").hexdigest()
+
+
+def identity_key() -> str:
+    """With which the demo page proves its made-up customers where the site has set no IDENTITY_SECRET."""
+    return salted_hmac("agent_app.demo", "identity key", algorithm="sha256").hexdigest()

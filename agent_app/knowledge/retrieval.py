@@ -81,6 +81,7 @@ class Findings:
     probability: float  # that the first hit answers it
     hits: tuple[Hit, ...]
     language: str | None = None  # the question's, where it is not one of the knowledge's
+    languages: tuple[str, ...] = ("en",)  # the knowledge's
 
     def __bool__(self) -> bool:
         return bool(self.hits)
@@ -210,7 +211,8 @@ class KnowledgeIndex:
         if not self.sources or not words(question):
             return Findings(question, Band.UNKNOWN, 0.0, ())
         seen = self.look(question, embed([question])[0])
-        order, scores, features = self.rank(seen)
+        spoken = language_of(text)
+        order, scores, features = self.rank(seen, self.in_other_languages(spoken))
         if article is not None:
             order = np.flatnonzero([source.slug == article for source in self.sources])
             if len(order):
@@ -218,9 +220,17 @@ class KnowledgeIndex:
             return Findings(question, Band.UNKNOWN, 0.0, ())
         probability = self.calibration.probability(features)
         hits = self.hits(order[:limit], question, seen, scores)
-        spoken = language_of(text)
         foreign = spoken if spoken and spoken not in self.languages else None
-        return Findings(question, self.band(probability, features), probability, hits, foreign)
+        return Findings(
+            question, self.band(probability, features), probability, hits, foreign, tuple(sorted(self.languages))
+        )
+
+    def in_other_languages(self, spoken: str | None) -> NDArray[np.bool_] | None:
+        """The articles that cannot answer whoever speaks this language, where others can: an answer is a quote."""
+        languages = self.languages
+        if spoken not in languages or len(languages) == 1:
+            return None
+        return np.array([source.language != spoken for source in self.sources])
 
     def hits(self, order: NDArray[np.int64], question: str, seen: Seen, scores: Scores) -> tuple[Hit, ...]:
         return tuple(
@@ -233,15 +243,19 @@ class KnowledgeIndex:
         head = self.head.scores(cosines[self._taught]) if self.head else None
         return Seen(cosines, head, self.lexical.match(terms(question, self._language)))
 
-    def rank(self, seen: Seen, without: int | None = None) -> tuple[NDArray[np.int64], Scores, tuple[float, ...]]:
-        """The best articles, every article's score, and what the gate looks at. `without`: as if one were not there."""
+    def rank(
+        self, seen: Seen, without: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.int64], Scores, tuple[float, ...]]:
+        """The best articles, every article's score, and what the gate looks at; `without` leaves some out."""
         nearest = np.maximum.reduceat(seen.cosines, self._starts)
         scores = self.scores(seen, nearest)
         cosines = seen.cosines
         if without is not None:
             scores[without] = -np.inf
-            cosines = cosines[self.article_of != without]
+            cosines = cosines[~without[self.article_of]]
         order = top(scores, CANDIDATES)
+        if without is not None and not without.all():
+            order = order[~without[order]]
         best = order[0]
         runner_up = float(scores[order[1]]) if len(order) > 1 else 0.0
         neighbours = cosines[top(cosines, NEIGHBOURS)]
@@ -429,6 +443,7 @@ def held_out(index: KnowledgeIndex, texts: Sequence[str], with_head: bool) -> It
             unit = int(taught[left.text])
             if unit in wanted:
                 left_out[unit] = left
+    numbers = np.arange(len(index.sources))
     absent = np.ones(len(index.vectors), bool)
     absent[others] = False
     for unit in questions.tolist():
@@ -443,7 +458,7 @@ def held_out(index: KnowledgeIndex, texts: Sequence[str], with_head: bool) -> It
         yield Outcome(features, order[0] == article, article in order[:3], covered=True)
         if len(index.sources) > 1:
             foreign = Seen(cosines, out.foreign if out else None, matches)
-            _, _, features = index.rank(foreign, without=article)
+            _, _, features = index.rank(foreign, without=numbers == article)
             yield Outcome(features, right=False, near=False, covered=False)
 
 

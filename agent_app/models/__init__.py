@@ -1,7 +1,9 @@
 from agent_app.models.attachments import Attachment
 from agent_app.models.audit import AuditDetails, AuditEntry, AuditSeal
 from agent_app.models.budget import ConversationUse, DailyUse
+from agent_app.models.confirmations import Confirmation
 from agent_app.models.conversations import Conversation, Entry, Message
+from agent_app.models.demo import DemoRecord, DemoWrite
 from agent_app.models.desk import CannedReply, Note, Ticket
 from agent_app.models.erasure import Erasure
 from agent_app.models.feedback import Feedback
@@ -27,10 +29,13 @@ __all__ = [
     "AuditEntry",
     "AuditSeal",
     "CannedReply",
+    "Confirmation",
     "Conversation",
     "ConversationSummary",
     "ConversationUse",
     "DailyUse",
+    "DemoRecord",
+    "DemoWrite",
     "Entry",
     "Erasure",
     "ExampleQuestion",

@@ -7,10 +7,12 @@ conversation (retention, an erasure, the admin) deletes its files, too.
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
+from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import DatabaseError, IntegrityError, models, transaction
@@ -46,6 +48,12 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
                 raise Refused("not_found", "There is no such chat for this token. Start a new one.") from None
             raise
         return made
+
+    def past_retention(self, now: datetime) -> "AttachmentQuerySet":
+        days = settings.ATTACHMENT_RETENTION_DAYS
+        if not days:
+            return self.none()
+        return self.filter(conversation__state="closed", conversation__closed_at__lt=now - timedelta(days=days))
 
     def send(self, conversation: Conversation, ids: Sequence[str]) -> list[dict[str, Any]]:
         """The attachment objects for a message that is about to be stored, in the order asked. From now on they stay.

@@ -11,14 +11,17 @@ import hashlib
 import json
 import secrets
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, Self
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import IntegrityError, connection, models, transaction
 from django.utils import timezone
 
+from agent_app.models.conversations import Conversation
+
 SEALED_AT_ONCE = 1000
+LATELY, SETTLED = timedelta(days=8), timedelta(minutes=5)
 RETENTION = "retention"  # in the place of a receipt's number, where details went with their conversation
 
 
@@ -44,6 +47,11 @@ class AuditQuerySet(models.QuerySet["AuditEntry"]):
 
     def of_chats(self, session_ids: Sequence[str]) -> Self:
         return self.filter(session_id__in=session_ids)
+
+    def of_no_chat(self, now: datetime) -> Self:
+        """Written lately for a chat that is gone: what an answer in the making still noted while it was erased."""
+        lately = self.filter(at__range=(now - LATELY, now - SETTLED), erased_for=None).exclude(session_id="")
+        return lately.filter(~models.Exists(Conversation.objects.filter(session_id=models.OuterRef("session_id"))))
 
     def exported(self) -> list[Any]:
         return []  # it tells what staff did, and is not given to a customer

@@ -63,9 +63,49 @@ class NewTicket:
     priority: str = "normal"
 
 
+@dataclass(frozen=True, slots=True)
+class NewConfirmation:
+    """A write that the answer asks the customer to agree to."""
+
+    id: str
+    tool: str
+    arguments: dict[str, Any]
+    summary: str
+
+
+@dataclass(slots=True)
+class Intent:
+    """The conversation's newest confirmation, while the conversation is locked; its states are Confirmation's."""
+
+    id: str
+    tool: str
+    arguments: dict[str, Any]
+    summary: str
+    state: str
+    expires_at: datetime
+    changed: bool = False
+
+    def become(self, state: str) -> None:
+        self.state = state
+        self.changed = True
+
+    def decide(self, agreed: bool, now: datetime) -> None:
+        """Offered becomes begun, declined or expired. What was begun may have been done: it can only be repeated."""
+        if self.state != "offered":
+            return
+        if not agreed:
+            self.become("declined")
+        elif self.expires_at <= now:
+            self.become("expired")
+        else:
+            self.become("begun")
+
+
 @dataclass(slots=True)
 class Row:
-    """A conversation's row while it is locked. `entries` and `tickets` are what this transaction adds."""
+    """A conversation's row while it is locked. `entries`, `tickets` and `offers` are what this transaction adds;
+    `settled` what became of a confirmation, as (id, state). `intent` is there for an act that wants it.
+    """
 
     id: int
     thread_id: str
@@ -92,6 +132,9 @@ class Row:
     nobody_told: bool = False  # the customer was told that nobody came
     entries: list[Entry] = field(default_factory=list)
     tickets: list[NewTicket] = field(default_factory=list)
+    offers: list[NewConfirmation] = field(default_factory=list)
+    settled: list[tuple[str, str]] = field(default_factory=list)
+    intent: Intent | None = None
     changed: bool = False
 
     def append(self, entry: Entry, now: datetime, terms: Terms) -> Entry:
@@ -210,8 +253,9 @@ class Row:
         self.updated_at = now
 
 
+IN_MEMORY = {"entries", "tickets", "offers", "settled", "intent", "changed"}
 # The columns of Conversation that a Row holds, in its order, and those that an act may change.
-ROW_COLUMNS = tuple(column.name for column in fields(Row) if column.name not in {"entries", "tickets", "changed"})
+ROW_COLUMNS = tuple(column.name for column in fields(Row) if column.name not in IN_MEMORY)
 CONSTANT_COLUMNS = {"id", "thread_id", "session_id", "user_id", "verified"}
 CHANGED_COLUMNS = tuple(name for name in ROW_COLUMNS if name not in CONSTANT_COLUMNS)
 
@@ -240,6 +284,7 @@ class Outcome:
     repeated: bool = False
     stopped: bool = False
     changed_state: bool = False
+    intent: Intent | None = None
 
 
 def outcome(row: Row, **said: Any) -> Outcome:
@@ -278,6 +323,10 @@ class Act:
         """True when an earlier try may have committed: its message is looked for before the act is judged."""
         return False
 
+    @property
+    def wants_intent(self) -> bool:
+        return False
+
     def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
         raise TypeError(f"{type(self).__name__} has no rule")
 
@@ -295,6 +344,7 @@ class CustomerMessage(Act):
     holder: str | None = None
     attachments: list[dict[str, Any]] = field(default_factory=list)
     within_rate: bool = True
+    decision: dict[str, Any] | None = None  # {confirmation, agreed} of a click on one
     id: str = field(default_factory=new_message_id)
 
     @property
@@ -314,6 +364,7 @@ class CustomerMessage(Act):
         if not self.within_rate:
             return outcome(row, refused="rate_limited")
         entry = Entry(0, self.id, "customer", self.text, now, self.client_id, attachments=self.attachments)
+        entry.details = self.decision
         row.append(entry, now, terms)
         row.asked_upto = entry.seq
         row.customer_count += 1
@@ -338,6 +389,8 @@ class AgentReply(Act):
     citations: list[dict[str, Any]] = field(default_factory=list)
     choices: list[dict[str, Any]] | None = None
     confirm: dict[str, Any] | None = None
+    offer: NewConfirmation | None = None  # of what `confirm` shows, where it is new
+    settles: tuple[str, str] | None = None  # what became of a confirmation: (id, state)
     details: dict[str, Any] | None = None
     escalation: NewTicket | None = None
     stopped: bool = False
@@ -372,6 +425,10 @@ class AgentReply(Act):
             details=self.details,
         )
         row.append(entry, now, terms)
+        if self.offer is not None:
+            row.offers.append(self.offer)
+        if self.settles is not None:
+            row.settled.append(self.settles)
         row.answered_upto = self.lease.asked_upto
         row.turn_attempts = 0
         row.turn_stop = None
@@ -382,6 +439,31 @@ class AgentReply(Act):
     def repeated(self, row: Row, found: Entry, now: datetime) -> Outcome:
         goes_on = row.belongs_to(self.lease) and row.customer_waits
         return outcome(row, entry=found, entries=(found,), repeated=True, lease=row.lease() if goes_on else None)
+
+
+@dataclass(slots=True)
+class DecideWrite(Act):
+    """The customer's word on a confirmation, with the reply's comparison: `begun` lets the turn's holder try the write.
+
+    The outcome's intent says where it stands; None when it is not this conversation's newest. Repeated by whoever takes
+    the turn over, it gives the same.
+    """
+
+    lease: Lease
+    confirmation: str
+    agreed: bool
+
+    @property
+    def wants_intent(self) -> bool:
+        return True
+
+    def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        if not row.may_answer(self.lease):
+            return outcome(row, refused="lost")
+        if row.intent is None or row.intent.id != self.confirmation:
+            return outcome(row)
+        row.intent.decide(self.agreed, now)
+        return outcome(row, intent=row.intent)
 
 
 @dataclass(slots=True)

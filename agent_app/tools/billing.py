@@ -1,3 +1,30 @@
-"""To come."""
+"""The customer's invoices and what is open (BILLING_URL)."""
 
-TOOLS = ()
+from typing import Annotated, Any
+
+from agent_app.agent.events import TurnContext
+from agent_app.tools.backend import billing
+from agent_app.tools.registry import tool
+from agent_app.tools.shapes import customer_path, number_in, picked, rows
+
+INVOICE = ("number", "amount", "currency", "status")
+
+
+@tool(needs_identity=True, backend="billing")
+async def invoices(
+    context: TurnContext, order_number: Annotated[str, "only the invoice of this order; empty for all"] = ""
+) -> list[dict[str, Any]]:
+    """This customer's invoices, newest first: number, order, amount, when it is due, and whether it is paid."""
+    found = rows(await billing.get(context, f"{customer_path(context)}/invoices"))
+    every = [picked(row, INVOICE, ("order", "issued_on", "due_on")) for row in found]
+    wanted = number_in(order_number) if order_number.strip() else None
+    return [invoice for invoice in every if wanted in (None, str(invoice.get("order")))]
+
+
+@tool(needs_identity=True, backend="billing")
+async def balance(context: TurnContext) -> dict[str, Any]:
+    """What this customer owes the company, and which invoices are open."""
+    return picked(await billing.get(context, f"{customer_path(context)}/balance"), ("amount", "currency"), ("open",))
+
+
+TOOLS = (invoices, balance)

@@ -1,3 +1,55 @@
-"""To come."""
+"""The customer's own record and tickets (CRM_URL)."""
 
-TOOLS = ()
+import re
+from typing import Annotated, Any
+
+from agent_app.agent.events import TurnContext
+from agent_app.tools.backend import crm
+from agent_app.tools.failures import NotAllowed
+from agent_app.tools.registry import tool
+from agent_app.tools.shapes import customer_path, picked, rows
+
+EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]+\.[^@\s]{2,}")
+PHONE = re.compile(r"\+?[\d\s()/.-]{6,30}")
+CONTACT = ("name", "email", "phone", "address")
+
+
+@tool(needs_identity=True, backend="crm")
+async def look_up_customer(context: TurnContext) -> dict[str, Any]:
+    """The contact details that the company has of this customer."""
+    return picked(await crm.get(context, customer_path(context)), ("id",), CONTACT)
+
+
+@tool(needs_identity=True, backend="crm")
+async def customer_tickets(context: TurnContext) -> list[dict[str, Any]]:
+    """This customer's requests to the company, newest first, with their status."""
+    found = rows(await crm.get(context, f"{customer_path(context)}/tickets"))
+    return [picked(row, ("number", "subject", "status"), ("opened_on",)) for row in found]
+
+
+async def contact_change(context: TurnContext, email: str = "", phone: str = "") -> str:
+    email, phone = email.strip(), phone.strip()
+    if not email and not phone:
+        raise NotAllowed("Give a new e-mail address or a new phone number.")
+    if email and not EMAIL.fullmatch(email):
+        raise NotAllowed(said=f"“{email[:80]}” does not look like an e-mail address.")
+    if phone and not PHONE.fullmatch(phone):
+        raise NotAllowed(said=f"“{phone[:40]}” does not look like a phone number.")
+    parts = [f"e-mail address to {email}"] * bool(email) + [f"phone number to {phone}"] * bool(phone)
+    return f"Change your {' and your '.join(parts)}."
+
+
+@tool(writes=True, needs_identity=True, backend="crm", confirm=contact_change, private=("email", "phone"))
+async def update_contact(
+    context: TurnContext,
+    email: Annotated[str, "the new e-mail address; leave it out to keep the old one"] = "",
+    phone: Annotated[str, "the new phone number; leave it out to keep the old one"] = "",
+) -> dict[str, Any]:
+    """Changes the e-mail address or the phone number that the company has of this customer."""
+    change = {name: value.strip() for name, value in (("email", email), ("phone", phone)) if value.strip()}
+    now = picked(await crm.write(context, "PATCH", customer_path(context), change), ("id",), CONTACT)
+    changed = " and ".join(f"{name} is now {now.get(name)}" for name in change)
+    return {**now, "said": f"Your {changed}.".replace("email", "e-mail address").replace("phone", "phone number")}
+
+
+TOOLS = (look_up_customer, customer_tickets, update_contact)

@@ -1,10 +1,14 @@
-"""Why a tool did not give what was asked. The message says what to do; it is shown to models, never to customers."""
+"""Why a tool did not give what was asked. The message is for models, `said` for customers."""
 
 
 class ToolFailure(Exception):
-    """What a tool function may raise. `code` is one of ToolError's."""
+    """What a tool function may raise. `code` is one of ToolError's; `said` a sentence that a customer may read."""
 
     code = "failed"
+
+    def __init__(self, message: str = "", said: str = "") -> None:
+        super().__init__(message or said)
+        self.said = said
 
 
 class NotAllowed(ToolFailure):
@@ -26,13 +30,9 @@ class NotFound(ToolFailure):
 
 
 class Away(ToolFailure):
-    """The back end does not answer, or not in time. `in_doubt`: a write may have happened all the same."""
+    """The back end does not answer, or not in time: a write may have happened all the same."""
 
     code = "unavailable"
-
-    def __init__(self, message: str, in_doubt: bool = False) -> None:
-        super().__init__(message)
-        self.in_doubt = in_doubt
 
 
 class TooLarge(ToolFailure):

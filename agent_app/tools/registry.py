@@ -18,8 +18,9 @@ from agent_app import demo
 from agent_app.agent.events import NeedsConfirmation, ToolError, ToolOutcome, ToolResult, TurnContext
 from agent_app.agent.loop import CustomerSupportAgent
 from agent_app.agent.responder import Responder, ResponderOptions, WrongModel
+from agent_app.agent.scripted import ScriptedResponder
 from agent_app.agent.spending import Prices
-from agent_app.escalation import judge
+from agent_app.escalation import judge, judge_by_meaning
 from agent_app.models.conversations import new_id
 from agent_app.notes import DeskNotes
 from agent_app.tools.arguments import Argument, BadArguments, arguments_of, checked, object_schema
@@ -37,6 +38,8 @@ RECALL, REMEMBER = "agent_app.tools.memory.recall", "agent_app.tools.memory.reme
 WITH_MODEL = "agent_app.agent.llm.LanguageModelResponder"  # imports pydantic-ai: named by path, loaded when configured
 # Seconds that every call leaves of its turn, so that what came of it can still be said.
 LEFT_TO_SAY = 1.5
+
+LONGEST_SUMMARY = 600  # characters
 
 Function = TypeVar("Function", bound=Callable[..., Awaitable[Any]])
 Summary = str | Callable[..., Awaitable[str]]
@@ -142,7 +145,7 @@ class RegisteredTool:
         except BadArguments as error:
             return ToolError(self.name, "bad_arguments", f"{error}.")
         except ToolFailure as failure:
-            return ToolError(self.name, failure.code, str(failure))
+            return ToolError(self.name, failure.code, str(failure), failure.said)
         except TimeoutError:
             return ToolError(self.name, "unavailable", "It did not answer in time. Nothing is known about it.")
         except Exception:
@@ -159,7 +162,8 @@ class RegisteredTool:
             raise Away("there is no time left in this turn")
         async with asyncio.timeout(seconds):
             if self.policy.writes and context.writing_as is None:
-                return NeedsConfirmation(new_id(), self.name, arguments, await self._summary(context, arguments))
+                summary = await self._summary(context, arguments)
+                return NeedsConfirmation(new_id(), self.name, arguments, summary[:LONGEST_SUMMARY])
             if self.policy.writes and self.trail is not None:
                 await self.trail.keep(call)  # a write is on record before it is tried
             return await self.function(context, **arguments)
@@ -231,7 +235,10 @@ def build_agent() -> CustomerSupportAgent:
     mode = settings.AGENT_TOOL_REGISTRY_MODE
     # The demo shop's tools are no part of legacy mode: it has those that AGENT_TOOLS names.
     lent = len(tools) - len(settings.AGENT_TOOLS) if mode == "legacy" else 0
-    agent = CustomerSupportAgent(build_responder(), tools, judge)
+    responder = build_responder()
+    # One fixed sentence needs no model, and what is measured with it shall be the path and not the model.
+    by_words = isinstance(responder, ScriptedResponder)
+    agent = CustomerSupportAgent(responder, tools, judge if by_words else judge_by_meaning)
     logger.info("Agent initialized with %d tools (%s mode)", len(tools) - lent, mode)
     if demo.is_open():
         logger.info("The demo shop is open: its made-up customers, orders and stock are served by this desk")

@@ -154,6 +154,14 @@ def test_the_form_is_tried_before_it_is_saved(editor: Client, shop_knowledge: No
     assert reader.post("/admin/agent_app/article/preview/", form).status_code == 403
 
 
+def test_another_title_is_no_other_answer(editor: Client, shop_knowledge: None) -> None:
+    article = Article.objects.get(slug="jobs")
+    asked = {f"questions-{n}-text": text for n, text in enumerate(article.question_texts())}
+    form = {"title": "Work with us", "slug": "jobs", "body": article.body, "published": "on", "instead_of": "jobs"}
+    page = editor.post("/admin/agent_app/article/preview/", form | asked).content.decode()
+    assert "Every known question is answered as before." in page
+
+
 def test_emptying_an_article_shows_who_would_be_left_alone(editor: Client, shop_knowledge: None) -> None:
     form = {"title": "Nothing", "slug": "returns", "body": "", "published": "on", "instead_of": "returns"}
     page = editor.post("/admin/agent_app/article/preview/", form).content.decode()

@@ -49,9 +49,14 @@ class Talk:
     """A conversation with an agent, one turn at a time."""
 
     def __init__(
-        self, agent: CustomerSupportAgent, state: str = "ai", seconds: float = 30, max_reply: int = 8000
+        self,
+        agent: CustomerSupportAgent,
+        state: str = "ai",
+        seconds: float = 30,
+        max_reply: int = 8000,
+        away: str = "",
     ) -> None:
-        self.agent, self.state, self.seconds, self.max_reply = agent, state, seconds, max_reply
+        self.agent, self.state, self.seconds, self.max_reply, self.away = agent, state, seconds, max_reply, away
         self.log: list[ChatMessage] = []
         self.events: list[Event] = []
 
@@ -71,6 +76,7 @@ class Talk:
             ticket="ESC-1",
             deadline=time.monotonic() + self.seconds,
             max_reply=self.max_reply,
+            away=self.away,
         )
         self.events = [event async for event in self.agent.answer(context)]
         answer = self.events[-1]
@@ -162,6 +168,15 @@ async def test_a_wish_for_a_person_names_the_ticket(agent: CustomerSupportAgent)
     assert answer.escalation is not None
     assert answer.escalation.category == "general"
     assert "ESC-1" in answer.text
+
+
+async def test_a_hand_over_at_night_says_when_people_are_there(agent: CustomerSupportAgent) -> None:
+    away = "Right now nobody is at the desk."
+    assert away in (await Talk(agent, away=away).say("I want to talk to a human")).text
+    failing = Talk(agent, away=away)
+    for question in ("What is the capital of France?", "how tall is mount everest", "who won the world cup in 2018"):
+        answer = await failing.say(question)
+    assert answer.text.endswith(away)
 
 
 async def test_while_waiting_it_answers_and_says_where_things_stand(agent: CustomerSupportAgent) -> None:

@@ -144,7 +144,7 @@ def test_several_at_once_do_it_once(live: str) -> None:  # noqa: F811
 
     def one() -> None:
         start.wait()
-        deleted.extend(gone for gone, _ in cleanup.batches_deleted(timezone.now(), size=7))
+        deleted.extend(gone["conversations"] for gone in cleanup.batches_deleted(timezone.now(), size=7))
         connection.close()
 
     threads = [threading.Thread(target=one) for _ in range(3)]

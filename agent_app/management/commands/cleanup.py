@@ -6,6 +6,7 @@ machines at once, and be stopped at any moment and begun again.
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -13,19 +14,25 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.conf import settings
+from django.core.files.storage import default_storage
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from agent_app import chat
+from agent_app.doorbell import doorbell
 from agent_app.erasing import erase, forget_old_indexes
 from agent_app.journal import journal
 from agent_app.management.progress import Progress
-from agent_app.models import AuditSeal, Conversation, Erasure, Message
+from agent_app.models import Attachment, AuditEntry, AuditSeal, Conversation, Erasure, Message
+from agent_app.models.audit import RETENTION
+from agent_app.models.erasure import FOLDER, forget_chats, forget_files
+from agent_app.models.refusal import Unavailable
 from sessions_app.stores import InMemorySessionStore, StoreUnavailable, get_store
 
 logger = logging.getLogger(__name__)
 
+DATABASE_AWAY = 4
 STORE_AWAY = 3  # the exit code when the durable half is done and the store could not be asked
 CLOSED_AT_ONCE = 200
 DELETED_AT_ONCE = 500
@@ -41,6 +48,7 @@ class Report:
     conversations_closed: int = 0
     conversations_deleted: int = 0
     messages_deleted: int = 0
+    files_deleted: int = 0
     erasures_finished: int = 0
     audit_sealed: int = 0
     audit_head: str = ""  # the newest seal's hash, for `verify_audit --head`
@@ -58,6 +66,11 @@ class Command(BaseCommand):
         report = Report(options["dry_run"])
         try:
             self.run(report)
+        except (Unavailable, OperationalError) as error:
+            raise CommandError(
+                "The database is away or busy. What was done stays done; run it again for the rest.",
+                returncode=DATABASE_AWAY,
+            ) from error
         except KeyboardInterrupt:
             raise CommandError(
                 "Stopped. What was done stays done; run it again for the rest.", returncode=130
@@ -73,19 +86,23 @@ class Command(BaseCommand):
             )
 
     def run(self, report: Report) -> None:
-        self.sweep_sessions(report)
         now = timezone.now()
         if report.dry_run:
+            self.sweep_sessions(report)
             self.foretell(report, now)
         else:
-            report.conversations_closed = self.close_expired(now)
-            report.conversations_deleted, report.messages_deleted = self.delete_old(now)
+            # Before the sweep, which tells of each end by itself: here two hundred chats share a transaction.
+            report.conversations_closed = self.close_expired()
+            self.sweep_sessions(report)
+            self.delete_old(report, now)
+            report.files_deleted += delete_lost_files()
+            AuditEntry.objects.of_no_chat(now).erase(RETENTION)
             report.erasures_finished = self.finish_erasures(report)
-            report.audit_sealed, report.audit_head = self.seal_audit()
             self.say(
                 f"Conversations: {report.conversations_closed} closed, {report.conversations_deleted} deleted "
-                f"with {report.messages_deleted} messages."
+                f"with {report.messages_deleted} messages. Files: {report.files_deleted} deleted."
             )
+            report.audit_sealed, report.audit_head = self.seal_audit()
 
     def say(self, line: str) -> None:
         if self.plain:
@@ -121,26 +138,34 @@ class Command(BaseCommand):
         self.say(f"Conversations to close: {report.conversations_closed}.")
         for chat_ in expired[:SHOWN]:
             self.say(f"  {chat_.thread_id}: answered, and its time ran out at {chat_.live_until:%Y-%m-%d %H:%M} UTC")
+        report.files_deleted = Attachment.objects.past_retention(now).count()
+        report.erasures_finished = Erasure.objects.unfinished().count()
         days = settings.CONVERSATION_RETENTION_DAYS
         self.say(f"Conversations to delete: {report.conversations_deleted}, with {report.messages_deleted} messages.")
         for chat_ in old[:SHOWN]:
             self.say(f"  {chat_.thread_id}: closed on {chat_.closed_at:%Y-%m-%d}, kept for {days} days")
+        self.say(
+            f"Attachments to delete: {report.files_deleted}, of chats that ended more than "
+            f"{settings.ATTACHMENT_RETENTION_DAYS} days ago."
+            if settings.ATTACHMENT_RETENTION_DAYS
+            else "Attachments are kept for as long as their conversations."
+        )
+        self.say(f"Erasures to finish: {report.erasures_finished}.")
+        self.say(f"Audit entries to seal: {AuditEntry.objects.filter(number=None).count()}.")
 
-    def close_expired(self, now: datetime) -> int:
-        closed = 0
-        with self.progress("closed", Conversation.objects.expired(now).count) as advance:
-            while batch := async_to_sync(chat.expire_due)(CLOSED_AT_ONCE):
-                closed += batch
-                advance(batch)
-        return closed
+    def close_expired(self) -> int:
+        with self.progress("closed", Conversation.objects.expired(timezone.now()).count) as advance:
+            return async_to_sync(close_expired)(advance)
 
-    def delete_old(self, now: datetime) -> tuple[int, int]:
-        conversations = messages = 0
+    def delete_old(self, report: Report, now: datetime) -> None:
         with self.progress("deleted", Conversation.objects.past_retention(now).count) as advance:
-            for gone, said in batches_deleted(now):
-                conversations, messages = conversations + gone, messages + said
-                advance(gone)
-        return conversations, messages
+            for removed in batches_deleted(now):
+                report.conversations_deleted += removed["conversations"]
+                report.messages_deleted += removed["messages"]
+                report.files_deleted += removed["files"]
+                advance(removed["conversations"])
+        while deleted := delete_attachments(now):
+            report.files_deleted += deleted
 
     # ---- erasures -------------------------------------------------------------------------------------
 
@@ -176,21 +201,53 @@ class Command(BaseCommand):
         return Progress(self.stdout, verb, count() if shown else 0)
 
 
-def batches_deleted(now: datetime, size: int = DELETED_AT_ONCE) -> Iterator[tuple[int, int]]:
-    """Deletes a batch at each step, and gives how many conversations and messages it was.
+async def close_expired(advance: Callable[[int], None]) -> int:
+    """Closes what has run out, a batch at each step; their sockets hear of it on every instance."""
+    closed = 0
+    async with doorbell.calling():
+        while batch := await chat.expire_due(CLOSED_AT_ONCE):
+            closed += batch
+            advance(batch)
+    return closed
+
+
+def batches_deleted(now: datetime, size: int = DELETED_AT_ONCE) -> Iterator[Counter[str]]:
+    """Deletes a batch at each step, and gives how many of what it was.
 
     Another machine at the same time takes other conversations (PostgreSQL) or its turn (SQLite).
     """
-    while deleted := delete_batch(now, size):
-        yield deleted
+    while removed := delete_batch(now, size):
+        yield removed
 
 
-def delete_batch(now: datetime, size: int) -> tuple[int, int] | None:
+def delete_batch(now: datetime, size: int) -> Counter[str]:
     with transaction.atomic():
         # By the index (state, updated_at): a chat's end is its last change, so the oldest come first.
         old = Conversation.objects.past_retention(now).select_for_update(skip_locked=True)
-        ids = list(old.order_by("updated_at", "id").values_list("pk", flat=True)[:size])
-        if not ids:
-            return None
-        _, of_each = Conversation.objects.filter(pk__in=ids).delete()
-    return of_each.get("agent_app.Conversation", 0), of_each.get("agent_app.Message", 0)
+        chats = dict(old.order_by("updated_at", "id").values_list("pk", "session_id")[:size])
+        return forget_chats(chats, RETENTION) if chats else Counter()
+
+
+def delete_attachments(now: datetime) -> int:
+    """Those of chats that ended too long ago. The files go first, so that a row is left to find each by."""
+    with transaction.atomic():
+        old = Attachment.objects.past_retention(now).select_for_update(of=("self",), skip_locked=True)
+        rows = dict(old.values_list("pk", "file")[:DELETED_AT_ONCE])
+        for name in rows.values():
+            default_storage.delete(name)
+        Attachment.objects.filter(pk__in=list(rows)).delete()
+    return len(rows)
+
+
+def delete_lost_files() -> int:
+    """Uploads whose chat is gone: a process ended between its row and its files. How many files."""
+    try:
+        folders = default_storage.listdir(FOLDER)[0]
+    except FileNotFoundError:
+        return 0
+    deleted = 0
+    for start in range(0, len(folders), DELETED_AT_ONCE):
+        some = folders[start : start + DELETED_AT_ONCE]
+        there = set(Conversation.objects.filter(session_id__in=some).values_list("session_id", flat=True))
+        deleted += sum(forget_files(session_id) for session_id in some if session_id not in there)
+    return deleted

@@ -1,0 +1,63 @@
+"""Whether the customer agreed to what they were asked to confirm: by a click, or by a plain yes or no.
+
+Never a model's to say: what is not clearly a yes does nothing.
+"""
+
+import re
+from dataclasses import dataclass, replace
+
+from agent_app.agent.events import ChatMessage, Decision, TurnContext
+
+YES = re.compile(
+    r"(?:yes|yep|yeah|yup|sure|ok(?:ay)?|confirm(?:ed)?|i (?:do )?confirm|i agree|agreed|go ahead|do it|please do"
+    r"|correct|that(?:'s| is) (?:right|correct|fine))"
+    r"(?:[\s,.!]+(?:yes|please|sure|confirm(?: it)?|i confirm|i agree|go ahead|do (?:it|that|so)|correct"
+    r"|that(?:'s| is) (?:right|correct|fine)|thanks|thank you))*"
+)
+NO = re.compile(
+    r"(?:no(?:pe)?|cancel(?: (?:it|that|this))?|don'?t|do not|never ?mind|forget (?:it|that)|leave it|stop|not now|wait"
+    r"|rather not|i changed my mind)"
+    r"(?:[\s,.!]+(?:no|please|thanks|thank you|wait|stop|don'?t(?: do (?:it|that))?|do not(?: do (?:it|that))?|cancel"
+    r"|do it|do that|leave it(?: as it is)?|never ?mind|forget (?:it|that)|not now|rather not|i changed my mind))*"
+)
+# Said after a click: then it is not clear any more, and nothing is done.
+SECOND_THOUGHTS = re.compile(r"\b(?:no|wait|stop|don'?t|do not|never ?mind|changed my mind|hold on|instead|rather)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    decision: Decision
+    message: ChatMessage
+
+
+def consent_of(context: TurnContext) -> Consent | None:
+    """The customer's word on a confirmation among the messages that this turn answers; the latest counts."""
+    later = ""
+    for message in reversed(context.asked):
+        decision = message.decision or in_words(context, message)
+        if decision is not None and decision.agreed and SECOND_THOUGHTS.search(later):
+            decision = replace(decision, agreed=False)
+        if decision is not None and (message.decision is not None or not decision.agreed or not later):
+            return Consent(decision, message)
+        later += f" {plain(message.text)}"
+    return None
+
+
+def in_words(context: TurnContext, message: ChatMessage) -> Decision | None:
+    """A plain yes or no to the agent's last message, where that asks for one."""
+    said = plain(message.text)
+    agreed = YES.fullmatch(said) is not None
+    if not agreed and NO.fullmatch(said) is None:
+        return None
+    asked = [entry for entry in context.messages if entry.role != "customer" and entry.seq < message.seq]
+    offer = asked[-1].confirm if asked and asked[-1].role == "agent" else None
+    return Decision(str(offer["id"]), agreed) if offer else None
+
+
+def plain(text: str) -> str:
+    return " ".join(text.lower().replace("’", "'").split()).strip(" .,!?:;)(-–…🙂👍🙏😊")
+
+
+def without(context: TurnContext, message: ChatMessage) -> TurnContext:
+    """The context in which the message is no question any more."""
+    return replace(context, messages=tuple(other for other in context.messages if other is not message))

@@ -1,0 +1,178 @@
+"""What a customer wants done or looked up, of what the shipped tools can do: recognised by its words, without a model.
+
+Careful rather than clever: "how do I cancel an order?" asks the help pages, "cancel order 1050" and "cancel my order"
+are errands.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent_app.agent import catalogue
+from agent_app.agent.events import ChatMessage, TurnContext
+
+NUMBER = re.compile(
+    r"(?:\border(?:s|ed)?|\bno\.?|\bnumber|#)\s*(?:is\s+|no\.?\s*|number\s*|#\s*)*(?P<a>\d{3,10})\b|\b(?P<b>\d{4})\b"
+)
+GENERAL = re.compile(
+    r"^\W*(?:(?:and|but|so|ok|okay|hi|hello)\W+)*"
+    r"(?:how|what happens|what if|is it possible|do you|does|why|until when|when can)\b"
+)
+MINE = re.compile(r"\b(?:my|i|me|mine|we|our)\b")
+NOT_WANTED = re.compile(r"\b(?:do not|don'?t|never|not)\s+(?:want to\s+|wish to\s+)?(?:cancel|return|change|send)\b")
+
+CANCEL = re.compile(r"\bcancel(?:l?ed|ling|lation)?\b|\bcall off\b|\bcalled off\b")
+RETURN = re.compile(r"\b(?:return|send (?:it |them |this |that |my \w+ |order \S+ )?back|refund|money back)\b")
+ADDRESS = re.compile(r"\b(?:address|deliver(?:y|ed)?|send|ship(?:ped)?)\b")
+CHANGE = re.compile(r"\b(?:change|update|correct|different|new|instead|wrong|move|redirect|send|ship|deliver)\b")
+TO_ADDRESS = re.compile(r"\bto\s*:?\s+(?P<address>(?=\D*\d)\S.{6,})$", re.IGNORECASE | re.DOTALL)
+STATUS = re.compile(
+    r"\b(?:where(?:'s| is| are)|track(?:ing)?|status|when (?:will|does|is)|shipped|arriv(?:e|ed|ing)|dispatched"
+    r"|delivered|how (?:is|about|far)|what about|what(?:'s| is) (?:up|happening|going on)|has|any news"
+    r"|look(?:ing)? (?:up|for|into))\b"
+)
+ORDERS = re.compile(r"\b(?:my|all|list|show)\b.{0,20}\borders\b|\bwhat (?:have|did) i order")
+PARCEL = re.compile(r"\b(?:order|parcel|package|delivery|shipment)\b")
+INVOICE = re.compile(r"\b(?:invoices?|bills?|receipts?)\b")
+BALANCE = re.compile(r"\b(?:balance|owe|outstanding|open amount|have to pay|unpaid)\b")
+STOCK = re.compile(
+    r"\b(?:in stock|in store|available|availability|sold out|do you (?:have|sell)|have you got|how many|price of"
+    r"|how much (?:is|are))\b"
+)
+TICKETS = re.compile(r"\bmy (?:support )?(?:tickets?|requests?|cases?)\b")
+CONTACT = re.compile(r"\b(?:my|the)\b.{0,20}\b(?P<what>e-?mail|phone|telephone|mobile|number)\b")
+DETAILS = re.compile(
+    r"\b(?:what|which)\b.{0,40}\b(?:details|data|e-?mail|phone|address)\b"
+    r".{0,30}\b(?:have|on file|of me|for me|about me)\b"
+)
+EMAIL = re.compile(r"[^@\s,;<>()]+@[^@\s,;<>()]+\.[a-z]{2,}", re.IGNORECASE)
+PHONE = re.compile(r"\+?\d[\d\s()/-]{5,}\d")
+
+
+PLACE = re.compile(
+    r"^\W*(?:(?:number|option|no\.?|the)\s+)?(\d|first|second|third|fourth|last)(?:\s+one)?(?:,? please)?\W*$"
+)
+PLACES = {"first": 1, "second": 2, "third": 3, "fourth": 4}
+ALONE = re.compile(r"^\W*(?:(?:it(?:'s| is)|order|number|no\.?|the|one)\W+)*(\d{3,10})(?:,? please)?\W*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A tool with the arguments that were understood; `missing` names one that has to be asked for."""
+
+    tool: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    missing: str | None = None
+    sure: bool = True  # False: for somebody who is not verified, the help pages answer it as well
+
+
+def errand_of(context: TurnContext, text: str, tools: Mapping[str, Any]) -> Errand | None:
+    """What this part of the customer's message asks for, if it is something that one of the tools does."""
+    text = text.replace("’", "'").strip()
+    found = answer_to_question(context, text) or picked_order(context, text) or understood(text)
+    return found if found is not None and found.tool in tools else None
+
+
+def understood(text: str) -> Errand | None:
+    said = text.lower()
+    number = number_in(said)
+    asking_in_general = bool(GENERAL.match(said)) and number is None
+    if not asking_in_general and (found := changes(text, said, number)):
+        return found
+    return lookups(said, number, asking_in_general)
+
+
+def changes(text: str, said: str, number: str | None) -> Errand | None:
+    about = number is not None or PARCEL.search(said)
+    order = {"order_number": number} if number else {}
+    missing = None if number else "order_number"
+    if NOT_WANTED.search(said):
+        return None
+    if CANCEL.search(said) and about and (number or MINE.search(said)):
+        return Errand("cancel_order", order, missing, sure=bool(number))
+    if RETURN.search(said) and about and (number or re.search(r"\bmy\b", said)):
+        return Errand("return_order", order, missing, sure=bool(number))
+    if about and ADDRESS.search(said) and CHANGE.search(said) and (number or "address" in said):
+        to = TO_ADDRESS.search(text)
+        if to is not None and number:
+            return Errand("change_delivery_address", {**order, "address": to["address"].strip(" .!")})
+        if ("address" in said and MINE.search(said)) or (number and "address" in said):
+            return Errand("change_delivery_address", order, missing or "address", sure=bool(number))
+    if (contact := CONTACT.search(said)) and re.search(r"\b(?:change|update|new|correct)\b", said) and not number:
+        return contact_change(text, contact["what"])
+    return None
+
+
+def contact_change(text: str, what: str) -> Errand | None:
+    """Only with the new value in the message: without it the help pages say how it is done in the account."""
+    if "mail" in what:
+        email = EMAIL.findall(text)
+        return Errand("update_contact", {"email": email[-1].rstrip(".")}) if email else None
+    phone = PHONE.search(text)
+    return Errand("update_contact", {"phone": phone[0]}) if phone else None
+
+
+def lookups(said: str, number: str | None, asking_in_general: bool) -> Errand | None:
+    if INVOICE.search(said) and (number or MINE.search(said)) and not asking_in_general:
+        return Errand("invoices", {"order_number": number} if number else {}, sure=number is not None)
+    if BALANCE.search(said) and MINE.search(said):
+        return Errand("balance")
+    if number is not None and (PARCEL.search(said) or STATUS.search(said) or said.strip(" #.?!") == number):
+        return Errand("order_status", {"order_number": number})
+    if TICKETS.search(said):
+        return Errand("customer_tickets")
+    if DETAILS.search(said):
+        return Errand("look_up_customer", sure=False)
+    if ORDERS.search(said) and not asking_in_general:
+        return Errand("list_orders", sure=False)
+    if PARCEL.search(said) and STATUS.search(said) and re.search(r"\bmy\b", said) and not asking_in_general:
+        return Errand("list_orders", sure=False)
+    if STOCK.search(said):
+        return Errand("check_stock", {"product": said}, sure=False)
+    return None
+
+
+def number_in(said: str) -> str | None:
+    found = NUMBER.search(said)
+    return (found["a"] or found["b"]) if found else None
+
+
+# ---- answers to what we asked ----
+
+
+def last_said(context: TurnContext) -> ChatMessage | None:
+    first = min((message.seq for message in context.asked), default=0)
+    earlier = [message for message in context.messages if message.role == "agent" and message.seq < first]
+    return earlier[-1] if earlier else None
+
+
+def answer_to_question(context: TurnContext, text: str) -> Errand | None:
+    """The address that was asked for, for the order that the question named."""
+    asked = last_said(context)
+    if asked is None or not asked.text.startswith(catalogue.WHICH_ADDRESS_BEGINS):
+        return None
+    number = number_in(asked.text.lower())
+    if number is None or text.endswith("?") or not re.search(r"\d", text) or len(text) < 8:
+        return None
+    address = re.sub(
+        r"^(?:it(?:'s| is)|the new (?:one|address) is|to|new address)\s*:?\s*", "", text, flags=re.IGNORECASE
+    )
+    return Errand("change_delivery_address", {"order_number": number, "address": address.strip(" .!")})
+
+
+def picked_order(context: TurnContext, text: str) -> Errand | None:
+    """After we had asked which order: its number alone, or its place in the list."""
+    asked = last_said(context)
+    if asked is None or not asked.choices or not asked.text.startswith(catalogue.WHICH_ORDER):
+        return None
+    labels = [str(choice["label"]) for choice in asked.choices]
+    said = text.lower()
+    if place := PLACE.match(said):
+        nth = PLACES.get(place[1], len(labels) if place[1] == "last" else int(place[1]) if place[1].isdigit() else 0)
+        return understood(labels[nth - 1]) if 1 <= nth <= len(labels) else None
+    number = ALONE.match(said)
+    if number is None:
+        return None
+    named = [label for label in labels if number_in(label.lower()) == number[1]]
+    return understood(named[0] if named else re.sub(r"\d{3,10}", number[1], labels[0]))

@@ -53,6 +53,9 @@ def thread(request: HttpRequest, thread_id: str) -> HttpResponse:
     entries = conversation.messages.after(earlier).entries()
     ticket = Ticket.objects.filter(conversation=conversation).first()
     live, handed_over = async_to_sync(beside)(conversation, packet(conversation, ticket, entries))
+    beside_it = details(conversation, live, request.user.has_perm(MAY_SEE_AUDIT))
+    if beside_it["audit"] is not None:  # the agent's own tools are in the packet, and would drown what people did
+        beside_it["audit"] = [act for act in beside_it["audit"] if not act["action"].startswith("tool.")]
     context = list_of(request) | {
         "conversation": conversation,
         "answers": inbox.who_answers(conversation),
@@ -62,7 +65,7 @@ def thread(request: HttpRequest, thread_id: str) -> HttpResponse:
         "said": said_in(conversation, entries, request.user.has_perm(MAY_SEE_NOTES)),
         "earlier": earlier,
         "packet": handed_over,
-        "details": details(conversation, live, request.user.has_perm(MAY_SEE_AUDIT)),
+        "details": beside_it,
         "store_is_away": live is None and not get_store().available,
     }
     return render(request, "agent_app/desk/thread.html", context)

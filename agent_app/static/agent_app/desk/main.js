@@ -15,6 +15,7 @@ const place = document.getElementById("desk");
 const content = document.getElementById("content");
 const link = document.getElementById("link");
 const here = document.getElementById("here");
+const NARROW = matchMedia("(max-width: 820px)");
 const socketUrl = new URL(place.dataset.socket, location.href.replace(/^http/, "ws"));
 const LINKS = {
   connecting: "",
@@ -44,6 +45,8 @@ function begin() {
   details.opened();
   if (!content.dataset.thread) return;
   document.getElementById("notice").querySelector("button").addEventListener("click", () => say(""));
+  // On a phone a packet that has been read would leave no room to write.
+  if (NARROW.matches && content.dataset.state === "human") content.querySelector(".packet")?.removeAttribute("open");
   thread = new Thread(desk, content, { canned, say, refresh });
 }
 
@@ -52,7 +55,10 @@ async function refresh() {
   try {
     const page = await details.refresh(location.pathname + location.search);
     if (page.getElementById("content").dataset.thread !== content.dataset.thread) return;
-    swap(document.getElementById("packet-place"), page.getElementById("packet-place"));
+    const [packet, fresh] = [document, page].map((each) => each.getElementById("packet-place"));
+    const shown = packet.querySelector(".packet");
+    if (shown) fresh.querySelector(".packet")?.toggleAttribute("open", shown.open); // as its reader left it
+    swap(packet, fresh);
   } catch (error) {
     if (!(error instanceof Unreachable)) throw error; // the next change brings it
   }

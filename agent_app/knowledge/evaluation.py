@@ -16,6 +16,17 @@ from agent_app.knowledge.passages import Source
 from agent_app.knowledge.retrieval import Band, KnowledgeIndex
 
 NO_ANSWER = (None, "oos")
+MEANING = {
+    "accuracy": "right at the first place, of those with an answer",
+    "top3": "right among the first three, of those with an answer",
+    "answered": "answered, of those with an answer",
+    "wrong_among_answered": "wrong, of all that were answered",
+    "oos_auroc": "told from those without an answer",
+    "ece": "expected calibration error",
+    "p50_ms": "milliseconds a question, median",
+    "p95_ms": "milliseconds a question, 95th percentile",
+    "questions": "asked",
+}
 
 
 class NotQuestions(ValueError):

@@ -5,20 +5,27 @@ from html import escape
 from typing import Any
 
 from agent_app.knowledge.calibration import Bin
-from agent_app.knowledge.evaluation import Asked, confusions, coverage_and_error, reliability_of
+from agent_app.knowledge.evaluation import MEANING, Asked, confusions, coverage_and_error, reliability_of
 from agent_app.knowledge.retrieval import KnowledgeIndex
 
 SIDE = 320  # pixels of a plot
-EDGE = 36
+EDGE = 44  # room for numbers and names
+LARGEST = 14  # radius of the dot that holds all questions, over a smallest of 3
 EXAMPLES = 25
+RELIABILITY = "Reliability: the chance that was promised, and how often it came true. Larger dots are more questions."
+CURVE = "Share of all questions answered, and wrong among them, for every threshold. The dot is the one in use."
 
 STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: break-word; }
+.table { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; }
 th, td { text-align: left; padding: .25rem .75rem; border-bottom: 1px solid #8884; }
-figure { display: inline-block; margin: 1rem 2rem 1rem 0; }
-svg { width: 320px; max-width: 100%; }
+td { vertical-align: top; }
+.plots { display: flex; flex-wrap: wrap; gap: 1rem 3rem; }
+figure { flex: 0 1 380px; margin: 0; }
+figcaption { color: color-mix(in srgb, currentColor 75%, transparent); }
+svg { display: block; width: 100%; max-width: 380px; overflow: visible; }
 svg text { font-size: 11px; fill: currentColor; }
 """
 
@@ -32,9 +39,11 @@ def page(index: KnowledgeIndex, asked: Sequence[Asked], measured: dict[str, Any]
 <h1>Evaluation of the answers</h1>
 <p>{len(index.sources)} articles, {len(asked)} questions. Answers are given from a probability of
 {index.calibration.answer_at:.2f}, which the calibration of these articles found without the questions.</p>
-{table(("measure", "value"), measured.items())}
-{figure("Reliability: what was promised, and what came true", reliability_plot(reliability_of(asked)))}
-{figure("Share of questions answered, and wrong among them", line_plot(shown, "answered", "wrong"))}
+{table(("measure", "value", "what it is"), explained(measured))}
+<div class="plots">
+{figure(RELIABILITY, reliability_plot(reliability_of(asked)))}
+{figure(CURVE, line_plot(shown, "answered", "wrong", operating_point(asked), index.calibration.target))}
+</div>
 <h2>Worst confusions</h2>
 {table(("right", "found instead", "times"), confusions(asked))}
 <h2>Answered wrongly</h2>
@@ -45,10 +54,21 @@ def page(index: KnowledgeIndex, asked: Sequence[Asked], measured: dict[str, Any]
 """
 
 
+def explained(measured: dict[str, Any]) -> Iterable[tuple[str, str, str]]:
+    for key, value in measured.items():
+        yield key, "–" if value is None else str(value), MEANING.get(key, "")
+
+
+def operating_point(asked: Sequence[Asked]) -> tuple[float, float]:
+    """(share answered, wrong among them) where the threshold stands."""
+    given = [one for one in asked if one.answered]
+    return len(given) / max(len(asked), 1), sum(not one.right for one in given) / max(len(given), 1)
+
+
 def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{top}</tr>{body}</table>"
+    return f'<div class="table"><table><tr>{top}</tr>{body}</table></div>' if body else "<p>None.</p>"
 
 
 def examples(asked: Iterable[Asked]) -> str:
@@ -67,7 +87,7 @@ def figure(caption: str, plot: str) -> str:
 
 def reliability_plot(table: Sequence[Bin]) -> str:
     dots = "".join(
-        f'<circle cx="{at(row.promised):.1f}" cy="{up(row.right):.1f}" r="{3 + 14 * row.share**0.5:.1f}" '
+        f'<circle cx="{at(row.promised):.1f}" cy="{up(row.right):.1f}" r="{3 + (LARGEST - 3) * row.share**0.5:.1f}" '
         f'fill="#3b82f6" fill-opacity=".6"><title>{row.promised:.2f} promised, {row.right:.2f} right, '
         f"{row.share:.0%} of the questions</title></circle>"
         for row in table
@@ -76,9 +96,19 @@ def reliability_plot(table: Sequence[Bin]) -> str:
     return svg(diagonal + dots, "promised", "right")
 
 
-def line_plot(points: Sequence[tuple[float, float]], across: str, upwards: str) -> str:
+def line_plot(
+    points: Sequence[tuple[float, float]], across: str, upwards: str, here: tuple[float, float], target: float
+) -> str:
+    """A curve, with the target as a dashed line and a dot where we stand."""
     path = " ".join(f"{at(x):.1f},{up(y):.1f}" for x, y in points)
-    return svg(f'<polyline points="{path}" fill="none" stroke="#3b82f6" stroke-width="2"/>', across, upwards)
+    drawn = (
+        f'<line x1="{at(0)}" y1="{up(target):.1f}" x2="{at(1)}" y2="{up(target):.1f}" stroke="#888" '
+        f'stroke-dasharray="4"><title>target: {target:.0%} wrong</title></line>'
+        f'<polyline points="{path}" fill="none" stroke="#3b82f6" stroke-width="2"/>'
+        f'<circle cx="{at(here[0]):.1f}" cy="{up(here[1]):.1f}" r="5" fill="#d97706"><title>{here[0]:.0%} answered, '
+        f"{here[1]:.1%} of them wrong</title></circle>"
+    )
+    return svg(drawn, across, upwards)
 
 
 def svg(inside: str, across: str, upwards: str) -> str:

@@ -8,22 +8,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from agent_app.knowledge.embedding import WrongModel, load_embedder
-from agent_app.knowledge.evaluation import NotQuestions, ask, measure, read_questions, sources_of
+from agent_app.knowledge.evaluation import MEANING, NotQuestions, ask, measure, read_questions, sources_of
 from agent_app.knowledge.report import page
 from agent_app.knowledge.retrieval import KnowledgeIndex
 from agent_app.management.commands.load_knowledge import read_folder
-
-MEANING = {
-    "accuracy": "right at the first place, of those with an answer",
-    "top3": "right among the first three, of those with an answer",
-    "answered": "answered, of those with an answer",
-    "wrong_among_answered": "wrong, of all that were answered",
-    "oos_auroc": "told from those without an answer",
-    "ece": "expected calibration error",
-    "p50_ms": "milliseconds a question, median",
-    "p95_ms": "milliseconds a question, 95th percentile",
-    "questions": "asked",
-}
 
 
 class Command(BaseCommand):

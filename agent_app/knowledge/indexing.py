@@ -44,7 +44,7 @@ AFTER_TROUBLE = 5.0
 AT_ONCE = 300
 SEARCHERS = 2  # threads; a search is 10 ms of one core
 READ_TEXTS = 16  # texts that are not in the index whose vectors are kept, for the next question
-ASKED_KEPT = 2000  # questions of customers whose vectors are kept
+ASKED_KEPT = 1000  # questions of customers whose vectors are kept
 ASKED_AT_ONCE = 500  # digests in one query
 
 Result = TypeVar("Result")
@@ -61,6 +61,7 @@ class Knowledge:
         self._watching: threading.Event | None = None
         self._read: OrderedDict[str, dict[Passage, np.ndarray]] = OrderedDict()
         self._asked: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
+        self._asking = threading.Lock()
         self._policy: dict[tuple[str, tuple[str, ...]], Vectors] = {}
         self._searchers = ThreadPoolExecutor(SEARCHERS, "knowledge-search")
         self._keeper = ThreadPoolExecutor(1, "knowledge-keeper")  # the only thread that touches the database
@@ -86,7 +87,7 @@ class Knowledge:
 
     def find(self, query: str, limit: int = 3, article: str | None = None) -> Findings:
         """`search` for whoever has a thread to wait in."""
-        return self.current().search(query, self.embedder.embed, limit, article)
+        return self.current().search(query, self._embed_asked, limit, article)
 
     async def preview(self, article: str, phrasing: str) -> list[Changed]:
         """The known questions that would be answered differently if this article learned this phrasing."""
@@ -126,7 +127,7 @@ class Knowledge:
         embedder = self.embedder
         if isinstance(embedder, WordEmbedder):
             return None
-        vector = embedder.embed([text])[0]
+        vector = self._embed_asked([text])[0]
         meant = self._sentences(embedder, examples) @ vector
         best = int(np.argmax(meant))
         if meant[best] < near:
@@ -149,15 +150,20 @@ class Knowledge:
         return grouped(texts, self._embed_asked)
 
     def _embed_asked(self, texts: Sequence[str]) -> Vectors:
-        """Keeps the vectors of what customers asked: the page that groups them is looked at again and again."""
+        """Keeps the vectors of what customers asked: a message is judged and then looked up, and the page that groups
+        questions is looked at again and again. Called from several threads.
+        """
         embedder = self.embedder
-        new = [text for text in dict.fromkeys(texts) if (embedder.name, text) not in self._asked]
-        made = embedder.embed(new) if new else ()
-        self._asked.update({(embedder.name, text): vector for text, vector in zip(new, made, strict=True)})
-        vectors = np.stack([self._asked[embedder.name, text] for text in texts])
-        while len(self._asked) > ASKED_KEPT:
-            self._asked.popitem(last=False)
-        return vectors
+        found = {text: self._asked.get((embedder.name, text)) for text in texts}
+        new = [text for text, vector in found.items() if vector is None]
+        if new:
+            made = dict(zip(new, embedder.embed(new), strict=True))
+            found.update(made)
+            with self._asking:
+                self._asked.update({(embedder.name, text): vector for text, vector in made.items()})
+                while len(self._asked) > ASKED_KEPT:
+                    self._asked.popitem(last=False)
+        return np.array([found[text] for text in texts], np.float32)
 
     def _embed_known(self, index: KnowledgeIndex) -> Callable[[Sequence[str]], Vectors]:
         """The index's own vectors for its own texts; only what is new is embedded."""

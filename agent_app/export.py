@@ -55,6 +55,7 @@ def whole(chat: Conversation) -> dict[str, Any]:
         **chat.to_wire(),
         "thread_id": chat.thread_id,
         "verified": chat.verified,
+        "email": chat.email,
         "metadata": chat.metadata,
         "closed_at": wire_time(chat.closed_at),
         "messages": [message.to_wire() for message in chat.messages.all()],

@@ -61,12 +61,14 @@ def thread_of(chat: Chat) -> str:
 
 
 async def card_of(socket: Socket, chat: Chat, **wanted: Any) -> dict[str, Any]:
-    """The next card of that conversation with those values, in any inbox frame."""
+    """A card of that conversation with those values, in an inbox frame that came already or is still to come."""
+    frames = list(socket.seen)
     while True:
-        frame = await socket.until("inbox")
-        for card in frame["conversations"]:
-            if card["id"] == thread_of(chat) and all(card[name] == value for name, value in wanted.items()):
-                return dict(card)
+        for frame in frames:
+            for card in frame.get("conversations", ()):
+                if card["id"] == thread_of(chat) and all(card[name] == value for name, value in wanted.items()):
+                    return dict(card)
+        frames = [await socket.until("inbox")]
 
 
 # ---- what comes by itself ----

@@ -33,6 +33,7 @@ from agent_app.models import (
     ExampleQuestion,
     Feedback,
     Message,
+    Note,
     Ticket,
     UnansweredQuestion,
 )
@@ -75,6 +76,8 @@ def opened(user_id: str | None = USER, text: str = MESSAGE, state: str = "ai") -
     Ticket.objects.create(number=Ticket.new_number(), conversation=conversation, reason=f"wants {text}")
     Feedback.objects.rate(conversation, 1, f"It never found {text}")
     UnansweredQuestion.objects.remember(f"Does the train to Obiralowka carry {text}?", conversation.pk)
+    Note.objects.create(conversation=conversation, author_name="ana", text=f"About {text}", after=2)
+    Conversation.objects.filter(pk=conversation.pk).update(email="karenina@example.com")
     AuditEntry.record("session.changed", conversation.session_id, "ana", metadata={"order": "KV-77421"})
     AuditEntry.record("customer.looked_up", "", "ana", user_id=user_id, note=text)
     default_storage.save(stored_name(conversation.session_id, "a1"), ContentFile(text.encode()))

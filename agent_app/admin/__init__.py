@@ -12,6 +12,7 @@ from agent_app.admin import (
     knowledge,
     learning,
     live_sessions,
+    memory,
     tickets,
     tokens,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "knowledge",
     "learning",
     "live_sessions",
+    "memory",
     "tickets",
     "tokens",
 ]

@@ -35,6 +35,7 @@ class FactQuerySet(models.QuerySet["Fact"]):
         if not settings.AGENT_MEMORY_DAYS:
             return None
         now = timezone.now()
+        self.expired(now).delete()
         kept, _ = self.update_or_create(
             conversation=conversation,
             name=name,

@@ -4,6 +4,7 @@ import re
 import time
 from typing import Any
 
+import httpx
 import pytest
 
 from agent_app.agent import catalogue
@@ -209,6 +210,29 @@ async def test_the_model_sees_the_conversation_and_our_words_before_the_data(
     assert background.index("Ignore your") < background.index(f"</{fence[1]}>")
     assert rest[1]["content"] == "Hello Ana."
     assert rest[2]["content"] == "Do you remember me?"
+
+
+async def test_a_person_who_takes_over_is_not_talked_over(model_desk: Desk, model: ModelServer) -> None:
+    """With half of a streamed answer shown: none of it is stored, and nothing more is."""
+    model.script = lambda body: says("This is one more sentence. " * 20, size=27, pause=0.2)
+    chat = await Chat.open(model_desk.url)
+    async with httpx.AsyncClient(base_url=model_desk.url, follow_redirects=True) as staff, chat.socket() as socket:
+        await staff.get("/admin/login/")
+        form = {"username": "admin", "password": "admin", "csrfmiddlewaretoken": staff.cookies["csrftoken"]}
+        await staff.post("/admin/login/", data=form)
+        headers = {"X-CSRFToken": staff.cookies["csrftoken"]}
+        await socket.until("welcome")
+        await socket.send("send", client_id="a", text="Tell me everything.")
+        await socket.until("delta")
+        taken = await staff.post(f"/api/v1/desk/conversations/{chat.opened['thread_id']}/takeover/", headers=headers)
+        assert taken.status_code == 200, taken.text
+        await socket.until("state", state="human")
+        await socket.until("turn", status="ended")
+        await socket.send("send", client_id="b", text="Are you there?")
+        await socket.until("ack")
+    roles = [message["role"] for message in await chat.history()]
+    assert "agent" not in roles
+    assert roles[0] == roles[-1] == "customer"
 
 
 def test_a_missing_key_stops_the_start_with_a_line(monkeypatch: pytest.MonkeyPatch) -> None:

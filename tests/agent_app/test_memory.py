@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.contrib.auth.models import User
+from django.test import Client
 from django.utils import timezone
 
 from agent_app.agent.events import ChatMessage, TurnContext
@@ -73,6 +75,8 @@ def test_a_fact_has_its_message_and_its_end(settings: Any) -> None:
     assert facts(conversation) == {"shoe size": "43"}
     Fact.objects.update(expires_at=timezone.now())
     assert facts(conversation) == {}
+    keep(chat(), "I am vegan", "diet", "vegan")
+    assert Fact.objects.get().value == "vegan", "what has expired is gone with the next fact"
 
 
 def test_the_newer_word_counts() -> None:
@@ -168,3 +172,15 @@ def test_older_notes_never_replace_newer_ones() -> None:
     ConversationSummary.keep(conversation.pk, 5, "old")
     known = async_to_sync(DeskNotes().known)(turn(conversation, "hi"))
     assert (known.summary, known.summary_upto) == ("new", 10)
+
+
+def test_staff_see_what_is_remembered_and_delete_it(client: Client) -> None:
+    keep(chat("ana", verified=True), "I am vegan", "diet", "vegan")
+    fact = Fact.objects.get()
+    DailyUse.today().add(1, 100, 20, Decimal("0.5"))
+    client.force_login(User.objects.create_superuser("root"))
+    assert "vegan" in client.get("/admin/agent_app/fact/").content.decode()
+    assert "ana" in client.get(f"/admin/agent_app/fact/{fact.pk}/change/").content.decode()
+    assert "0.5000" in client.get("/admin/agent_app/dailyuse/").content.decode()
+    client.post(f"/admin/agent_app/fact/{fact.pk}/delete/", {"post": "yes"})
+    assert not Fact.objects.exists()

@@ -39,3 +39,12 @@ HELP = (
     *("delivery-times-and-costs", "returns", "track-order", "payment-methods"),
     *("size-guide", "warranty", "opening-hours", "stores"),
 )
+
+# Who one can be on the demo page, while its back end is open, and what she would ask.
+ANA = {"sub": "C-1001", "name": "Ana Costa", "email": "ana@example.com"}
+ANA_ASKS = (
+    "Where is my order 1042?",
+    "Cancel order 1050",
+    "Is the wool beanie in stock?",
+    "What do I owe you?",
+)

@@ -1,20 +1,26 @@
 """The customer's pages. The chat itself speaks to the API: nothing here knows a session."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 
+import jwt
 from csp.decorators import csp_replace
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
 from django.views.decorators.cache import cache_control
 from django.views.decorators.clickjacking import xframe_options_exempt
 from django.views.decorators.http import etag, require_safe
 
+from agent_app import demo
 from agent_app.markdown import to_html
 from agent_app.models import Article
+from agent_app.serializers import identity_key
 from agent_app.widget import shop
 
+DEMO_LOGIN = timedelta(hours=12)
 EMBED = Path(__file__).resolve().parents[1] / "static" / "agent_app" / "embed.js"
 
 
@@ -34,7 +40,17 @@ def framing_sites(origins: Iterable[str], hosts: Iterable[str], debug: bool) -> 
 def demo_shop(request: HttpRequest) -> HttpResponse:
     articles = Article.objects.published().filter(slug__in=shop.HELP)
     context = {"products": shop.PRODUCTS, "questions": shop.QUESTIONS, "articles": articles}
+    if demo.is_open() and settings.DEBUG:
+        context["ana"] = shop.ANA  # it is offered to be her
+        if request.GET.get("as") == "ana":
+            context |= {"identity": demo_identity(), "questions": shop.ANA_ASKS}
     return render(request, "agent_app/widget/shop.html", context)
+
+
+def demo_identity() -> str:
+    """What a shop's own page would sign for the customer who is logged in there."""
+    claims = {**shop.ANA, "exp": timezone.now() + DEMO_LOGIN, "aud": settings.IDENTITY_AUDIENCE}
+    return jwt.encode(claims, identity_key(), "HS256")
 
 
 @require_safe

@@ -43,12 +43,26 @@ export function messageRow(message, act) {
 }
 
 function choiceButtons(message, act) {
-  const offered = message.choices ?? (message.confirm ? [{ id: message.confirm.id, label: strings.confirm }] : []);
-  if (!offered.length) return null;
-  const buttons = offered.map((choice) =>
-    element("button", { type: "button", class: "choice", onclick: () => act.choose(choice) }, choice.label),
-  );
+  if (message.confirm) return confirmCard(message, act);
+  if (!message.choices?.length) return null;
+  const buttons = message.choices.map((choice) => choiceButton(choice, choice.label, act));
   return element("div", { class: "choices", role: "group", "aria-label": strings.choose }, ...buttons);
+}
+
+function choiceButton(choice, label, act, kind = "") {
+  return element("button", { type: "button", class: `choice ${kind}`.trim(), onclick: () => act.choose(choice) }, label);
+}
+
+/** What is to be confirmed, in the desk's own words, whatever the message says; and the two answers to it. */
+function confirmCard({ text, confirm: { id, summary } }, act) {
+  const about = text.includes(summary) ? null : element("p", { class: "summary", dir: "auto" }, summary);
+  return element(
+    "div",
+    { class: "choices confirm", role: "group", "aria-label": strings.confirmThis(summary) },
+    about,
+    choiceButton({ id, label: strings.confirmed }, strings.confirm, act, "primary"),
+    choiceButton({ id: `${id}:no`, label: strings.declined }, strings.decline, act),
+  );
 }
 
 export function pendingRow(entry, act) {

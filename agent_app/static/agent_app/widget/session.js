@@ -11,19 +11,24 @@ export class Sessions {
     this.identity = {};
   }
 
+  /** A chat of its own for each customer that the page proves: who logs in does not go on as an unknown visitor. */
+  get #key() {
+    return this.identity.identity ? `${KEY}.${this.identity.user_id}` : KEY;
+  }
+
   /** `{session_id, token}` or null. */
   get current() {
-    return JSON.parse(recall(KEY));
+    return JSON.parse(recall(this.#key));
   }
 
   forget() {
-    forget(KEY);
+    forget(this.#key);
   }
 
   /** The chat there is, or a new one. Tries until the desk can be reached; Refused when it says no. */
   async begin() {
     // Two tabs that both send their first message shall not open two chats. Locks exist on https and localhost.
-    const beginning = () => (navigator.locks ? navigator.locks.request(KEY, () => this.#begin()) : this.#begin());
+    const beginning = () => (navigator.locks ? navigator.locks.request(this.#key, () => this.#begin()) : this.#begin());
     this.beginning ??= beginning().finally(() => (this.beginning = null));
     return this.beginning;
   }
@@ -34,7 +39,7 @@ export class Sessions {
     for (;;) {
       try {
         const { session_id, token } = await call("POST", this.api, { body: this.identity });
-        remember(KEY, JSON.stringify({ session_id, token }));
+        remember(this.#key, JSON.stringify({ session_id, token }));
         return { session_id, token };
       } catch (error) {
         if (!(error instanceof Unreachable || (error instanceof Refused && error.passes))) throw error;
@@ -87,6 +92,6 @@ export class Sessions {
   }
 
   onOtherTab(heard) {
-    onOtherTab(KEY, (value) => heard(JSON.parse(value)));
+    onOtherTab(this.#key, (value) => heard(JSON.parse(value)));
   }
 }

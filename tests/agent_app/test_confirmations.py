@@ -1,0 +1,335 @@
+"""A change is made once, with the arguments that were confirmed, whoever dies in the middle."""
+
+import asyncio
+import ctypes
+import time
+from collections.abc import AsyncIterator, Generator, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from agent_app import chat
+from agent_app.agent import catalogue
+from agent_app.agent.consent import consent_of
+from agent_app.agent.events import ChatMessage, Decision, TurnContext
+from agent_app.journal import journal
+from agent_app.models import AuditEntry, Confirmation, Conversation, Message
+from agent_app.models.refusal import Refused
+from agent_app.models.turns import CustomerMessage, Lease, TakeOver, TakeTurn
+from agent_app.tools.backend import inventory
+from agent_app.tools.breaker import CircuitBreaker
+from agent_app.tools.trail import trail
+from tests.shop_backend import ShopBackend, as_json
+
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+
+class DiesAt:
+    """Runs a coroutine up to its nth await, and lets it go there: no line of it runs any more, no `finally` either."""
+
+    def __init__(self, coroutine: Any, awaits: int) -> None:
+        self.coroutine, self.awaits, self.died = coroutine, awaits, False
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        steps = self.coroutine.__await__()
+        for count in range(self.awaits + 1):
+            try:
+                waits_for = steps.send(None)
+            except StopIteration:
+                return
+            if count == self.awaits:
+                break
+            yield waits_for
+        # Never collected, not even when the interpreter ends: that would run what a killed process never runs.
+        for kept in (self.coroutine, steps, waits_for):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
+        self.died = True
+
+
+@pytest.fixture
+def shop(settings: Any) -> Iterator[ShopBackend]:
+    made = ShopBackend()
+    settings.BACKENDS = {"inventory": {"url": made.url, "key": ""}}
+    settings.AGENT_TOOL_REGISTRY_MODE = "registry"
+    inventory.breaker = CircuitBreaker("inventory")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def ana(shop: ShopBackend) -> AsyncIterator["Talk"]:
+    conversation, _ = await chat.open_chat("C-1001", True, {})
+    yield Talk(conversation)
+    await trail.flush()
+    await inventory.close()
+    await asyncio.to_thread(journal.close)
+
+
+class Talk:
+    """A conversation whose turns the test runs itself, on instances that it names."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self.conversation = conversation
+        self.pk = conversation.pk
+
+    async def ask(self, text: str, decision: Decision | None = None) -> Lease:
+        stored = {"confirmation": decision.confirmation, "agreed": decision.agreed} if decision else None
+        done = await journal.do(CustomerMessage(self.pk, text, holder="A", decision=stored))
+        assert done.lease is not None
+        return done.lease
+
+    async def click(self, choice_id: str) -> Lease:
+        chosen = await chat.choose(self.conversation, choice_id)
+        return await self.ask(chosen.text, chosen.decision)
+
+    def turn(self, lease: Lease) -> Any:
+        return chat.TurnRunner()._run(chat.Turn(lease, time.monotonic(), True))
+
+    async def say(self, text: str, decision: Decision | None = None) -> dict[str, Any]:
+        await self.turn(await self.ask(text, decision))
+        return (await self.log())[-1]
+
+    async def log(self) -> list[dict[str, Any]]:
+        return [entry.to_wire() for entry in await journal.read(self.conversation.messages.after(0).entries)]
+
+    async def offer(self) -> str:
+        reply = await self.say("cancel order 1050")
+        assert "confirm" in reply, reply
+        return str(reply["confirm"]["id"])
+
+    async def taken_over(self) -> Lease:
+        """As after the holder's death, once its lease has run out."""
+        past = timezone.now() - timedelta(seconds=1)
+        await journal.read(Conversation.objects.filter(pk=self.pk).update, turn_until=past)
+        done = await journal.do(TakeTurn(self.pk, "B"))
+        assert done.lease is not None
+        return done.lease
+
+    async def state(self) -> list[str]:
+        return await journal.read(lambda: list(Confirmation.objects.values_list("state", flat=True)))
+
+
+async def dies_at_each_await(ana: Talk, shop: ShopBackend) -> int:
+    """The number of awaits at which an instance was killed; after each the other one finished the same intent."""
+    awaits = 0
+    while True:
+        shop.orders["1050"]["status"] = "received"
+        shop.effects.clear()
+        confirmation = await ana.offer()
+        lease = await ana.click(confirmation)
+        dying = DiesAt(ana.turn(lease), awaits)
+
+        async def live(dying: DiesAt = dying) -> None:
+            await dying
+
+        await asyncio.create_task(live())
+        now = await journal.read(Conversation.objects.get, pk=ana.pk)
+        if dying.died and now.answered_upto < now.asked_upto:
+            await ana.turn(await ana.taken_over())
+        reply = (await ana.log())[-1]
+        answers = [m for m in await ana.log() if m["role"] == "agent" and m["reply_to"] == lease.asked_upto]
+        assert reply["text"].startswith("Order 1050 is cancelled."), (awaits, reply)
+        assert len(answers) == 1, (awaits, answers)
+        assert shop.effects == [confirmation], (awaits, shop.effects)
+        assert (await ana.state())[0] == "done"
+        if not dying.died:
+            return awaits
+        awaits += 1
+
+
+async def test_an_instance_killed_at_any_await_of_a_write_leaves_it_done_once(ana: Talk, shop: ShopBackend) -> None:
+    assert await dies_at_each_await(ana, shop) > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("time_", range(49))
+async def test_killed_at_any_await_again_and_again(ana: Talk, shop: ShopBackend, time_: int) -> None:
+    assert await dies_at_each_await(ana, shop) > 10
+
+
+async def test_the_exact_arguments_are_there_before_the_first_attempt(ana: Talk, shop: ShopBackend) -> None:
+    confirmation = await ana.offer()
+    kept = await journal.read(Confirmation.objects.get, public_id=confirmation)
+    assert (kept.tool, kept.arguments, kept.state) == ("cancel_order", {"order_number": "1050"}, "offered")
+    assert kept.expires_at - kept.created_at == timedelta(minutes=15)
+    assert shop.effects == []
+    assert all(method == "GET" for method, _, _ in shop.requests)
+
+
+@pytest.mark.parametrize("word", ["yes", "Yes, please.", "ok", "go ahead", "I confirm"])
+async def test_a_plain_yes_confirms(ana: Talk, shop: ShopBackend, word: str) -> None:
+    confirmation = await ana.offer()
+    assert (await ana.say(word))["text"].startswith("Order 1050 is cancelled.")
+    assert shop.effects == [confirmation]
+
+
+@pytest.mark.parametrize("word", ["no", "No, thanks", "cancel", "wait", "never mind", "no, don't do it"])
+async def test_a_plain_no_leaves_it(ana: Talk, shop: ShopBackend, word: str) -> None:
+    confirmation = await ana.offer()
+    assert (await ana.say(word))["text"].startswith("All right, I leave it as it is.")
+    assert await ana.state() == ["declined"]
+    await ana.turn(await ana.click(confirmation))
+    assert "You had said no" in (await ana.log())[-1]["text"]
+    assert shop.effects == []
+
+
+async def test_a_confirmation_counts_once(ana: Talk, shop: ShopBackend) -> None:
+    confirmation = await ana.offer()
+    await ana.turn(await ana.click(confirmation))
+    await ana.turn(await ana.click(confirmation))
+    assert (await ana.log())[-1]["text"].startswith("This is done already")
+    await ana.turn(await ana.click(f"{confirmation}:no"))
+    assert shop.effects == [confirmation]
+
+
+async def test_two_clicks_that_wait_together_are_one(ana: Talk, shop: ShopBackend) -> None:
+    confirmation = await ana.offer()
+    lease = await ana.click(confirmation)
+    await journal.do(CustomerMessage(ana.pk, catalogue.YES, decision={"confirmation": confirmation, "agreed": True}))
+    await ana.turn(lease)
+    assert shop.effects == [confirmation]
+
+
+async def test_a_no_that_comes_before_the_turn_goes_before_the_yes(ana: Talk, shop: ShopBackend) -> None:
+    confirmation = await ana.offer()
+    await ana.click(confirmation)
+    await journal.do(CustomerMessage(ana.pk, "no wait, do not do that"))
+    await ana.turn(await ana.taken_over())
+    assert shop.effects == []
+
+
+async def test_another_conversations_confirmation_is_none(ana: Talk, shop: ShopBackend) -> None:
+    confirmation = await ana.offer()
+    other = Talk((await chat.open_chat("C-1001", True, {}))[0])
+    await other.offer()
+    with pytest.raises(Refused, match="not open any more"):
+        await chat.choose(other.conversation, confirmation)
+    reply = await other.say(catalogue.YES, Decision(confirmation, True))  # as if the door had let it through
+    assert reply["text"] == catalogue.NOT_OPEN
+    assert shop.effects == []
+
+
+async def test_a_later_offer_takes_the_place_of_an_earlier_one(ana: Talk, shop: ShopBackend) -> None:
+    first, second = await ana.offer(), await ana.offer()
+    await ana.turn(await ana.click(first))
+    assert (await ana.log())[-1]["text"] == catalogue.NOT_OPEN
+    assert shop.effects == []
+    await ana.turn(await ana.click(second))
+    assert shop.effects == [second]
+
+
+async def test_an_expired_confirmation_does_nothing(ana: Talk, shop: ShopBackend) -> None:
+    confirmation = await ana.offer()
+    past = timezone.now() - timedelta(seconds=1)
+    await journal.read(Confirmation.objects.update, expires_at=past)
+    await ana.turn(await ana.click(confirmation))
+    assert "too long ago" in (await ana.log())[-1]["text"]
+    assert await ana.state() == ["expired"]
+    assert shop.effects == []
+
+
+async def test_a_turn_that_a_person_took_over_writes_nothing(ana: Talk, shop: ShopBackend) -> None:
+    lease = await ana.click(await ana.offer())
+    await journal.do(TakeOver(ana.pk, await journal.read(staff_member), "Mara has joined.", "Mara"))
+    await ana.turn(lease)
+    assert shop.effects == []
+    assert await ana.state() == ["offered"]
+
+
+def staff_member() -> int:
+    from django.contrib.auth.models import User
+
+    return int(User.objects.create_user("mara").pk)
+
+
+async def test_nobody_knows_whether_it_was_done_so_it_is_offered_again(ana: Talk, shop: ShopBackend) -> None:
+    """The order system does it, and every answer is lost; the next yes repeats the same intent."""
+    confirmation = await ana.offer()
+
+    def lost() -> Any:
+        return shop.own_answer("POST", "/orders/1050/cancel", confirmation) and as_json({}, 500)
+
+    lease = await ana.click(confirmation)
+    shop.script = [as_json(shop.orders["1050"]), lost, as_json({}, 500), as_json({}, 500)]
+    await ana.turn(lease)
+    reply = (await ana.log())[-1]
+    assert "cannot tell whether this was done" in reply["text"]
+    assert reply["confirm"]["id"] == confirmation
+    assert await ana.state() == ["begun"]
+    assert (await ana.say("yes"))["text"].startswith("Order 1050 is cancelled.")
+    assert shop.effects == [confirmation]
+    assert await journal.read(Confirmation.objects.count) == 1
+
+
+async def test_what_the_order_system_refuses_is_said_and_not_claimed(ana: Talk, shop: ShopBackend) -> None:
+    lease = await ana.click(await ana.offer())
+    shop.orders["1050"]["status"] = "packed"
+    await ana.turn(lease)
+    text = (await ana.log())[-1]["text"]
+    assert text.startswith("This could not be done, and nothing was changed")
+    assert "is packed already" in text
+    assert await ana.state() == ["refused"]
+
+
+async def test_more_than_a_yes_is_answered_too(ana: Talk, shop: ShopBackend) -> None:
+    confirmation = await ana.offer()
+    lease = await ana.click(confirmation)
+    await journal.do(CustomerMessage(ana.pk, "thanks"))
+    await ana.turn(await ana.taken_over())
+    reply = (await ana.log())[-1]
+    assert reply["text"].startswith("Order 1050 is cancelled.")
+    assert reply["text"].endswith(catalogue.WELCOME)
+    assert reply["reply_to"] == lease.asked_upto + 1
+
+
+async def test_every_call_is_in_the_audit_without_the_customers_words(ana: Talk, shop: ShopBackend) -> None:
+    await ana.turn(await ana.click(await ana.offer()))
+    await trail.flush()
+    entries = await journal.read(lambda: list(AuditEntry.objects.filter(action__startswith="tool.").order_by("id")))
+    told = [(entry.action, entry.details["outcome"]) for entry in entries if entry.details]
+    assert sorted(told) == [("tool.write", "began"), ("tool.write", "offered"), ("tool.write", "ok")]
+    assert {entry.session_id for entry in entries} == {ana.conversation.session_id}
+    assert all(entry.details["arguments"] == {"order_number": "1050"} for entry in entries if entry.details)
+
+
+async def test_a_customers_message_shows_nothing_of_the_decision_on_the_wire(ana: Talk) -> None:
+    await ana.ask(catalogue.YES, Decision("abc", True))
+    assert "details" not in (await ana.log())[-1]
+    assert await journal.read(Message.objects.filter(details__agreed=True).count) == 1
+
+
+# ---- what counts as a word on it ----
+
+
+@pytest.mark.parametrize(
+    ("texts", "agreed"),
+    [
+        (["yes"], True),
+        (["no"], False),
+        (["yes and please also cancel the other one"], None),
+        (["is that free of charge?"], None),
+        (["yesterday"], None),
+        (["yes", "no"], False),
+        (["yes", "how long does it take?"], None),  # not the last word: it is asked again
+    ],
+)
+def test_only_a_clear_word_counts(texts: list[str], agreed: bool | None) -> None:
+    offer = ChatMessage(2, "agent", "Shall I?", confirm={"id": "abc", "summary": "…"})
+    asked = tuple(ChatMessage(3 + place, "customer", text) for place, text in enumerate(texts))
+    messages = (ChatMessage(1, "customer", "cancel it"), offer, *asked)
+    context = TurnContext("t", "s", "ai", "C-1", True, {}, messages, 1, "ESC-1", 0.0, 8000)
+    consent = consent_of(context)
+    assert (consent.decision.agreed if consent else None) is agreed
+
+
+def test_a_yes_to_something_else_confirms_nothing() -> None:
+    offer = ChatMessage(2, "agent", "Shall I?", confirm={"id": "abc", "summary": "…"})
+    messages = (
+        offer,
+        ChatMessage(3, "customer", "hm"),
+        ChatMessage(4, "agent", "Anything else?"),
+        ChatMessage(5, "customer", "yes"),
+    )
+    context = TurnContext("t", "s", "ai", "C-1", True, {}, messages, 4, "ESC-1", 0.0, 8000)
+    assert consent_of(context) is None

@@ -25,6 +25,7 @@ from tests.shop_backend import ShopBackend, as_json
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
+
 class DiesAt:
     """Runs a coroutine up to its nth await, and lets it go there: no line of it runs any more, no `finally` either."""
 
@@ -98,13 +99,15 @@ class Talk:
         assert "confirm" in reply, reply
         return str(reply["confirm"]["id"])
 
-    async def taken_over(self) -> Lease:
-        """As after the holder's death, once its lease has run out."""
+    async def taken_over(self) -> None:
+        """Another instance goes on, as after the holder's death, once its lease has run out. Nothing is left to do where
+        the holder died while its answer was being committed.
+        """
         past = timezone.now() - timedelta(seconds=1)
         await journal.read(Conversation.objects.filter(pk=self.pk).update, turn_until=past)
         done = await journal.do(TakeTurn(self.pk, "B"))
-        assert done.lease is not None
-        return done.lease
+        if done.lease is not None:
+            await self.turn(done.lease)
 
     async def state(self) -> list[str]:
         return await journal.read(lambda: list(Confirmation.objects.values_list("state", flat=True)))
@@ -124,9 +127,8 @@ async def dies_at_each_await(ana: Talk, shop: ShopBackend) -> int:
             await dying
 
         await asyncio.create_task(live())
-        now = await journal.read(Conversation.objects.get, pk=ana.pk)
-        if dying.died and now.answered_upto < now.asked_upto:
-            await ana.turn(await ana.taken_over())
+        if dying.died:
+            await ana.taken_over()
         reply = (await ana.log())[-1]
         answers = [m for m in await ana.log() if m["role"] == "agent" and m["reply_to"] == lease.asked_upto]
         assert reply["text"].startswith("Order 1050 is cancelled."), (awaits, reply)
@@ -195,7 +197,7 @@ async def test_a_no_that_comes_before_the_turn_goes_before_the_yes(ana: Talk, sh
     confirmation = await ana.offer()
     await ana.click(confirmation)
     await journal.do(CustomerMessage(ana.pk, "no wait, do not do that"))
-    await ana.turn(await ana.taken_over())
+    await ana.taken_over()
     assert shop.effects == []
 
 
@@ -276,7 +278,7 @@ async def test_more_than_a_yes_is_answered_too(ana: Talk, shop: ShopBackend) -> 
     confirmation = await ana.offer()
     lease = await ana.click(confirmation)
     await journal.do(CustomerMessage(ana.pk, "thanks"))
-    await ana.turn(await ana.taken_over())
+    await ana.taken_over()
     reply = (await ana.log())[-1]
     assert reply["text"].startswith("Order 1050 is cancelled.")
     assert reply["text"].endswith(catalogue.WELCOME)

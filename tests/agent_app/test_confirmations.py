@@ -100,8 +100,8 @@ class Talk:
         return str(reply["confirm"]["id"])
 
     async def taken_over(self) -> None:
-        """Another instance goes on, as after the holder's death, once its lease has run out. Nothing is left to do where
-        the holder died while its answer was being committed.
+        """Another instance goes on, as after the holder's death, once its lease has run out. Nothing is left for it
+        where the holder died while its answer was being committed.
         """
         past = timezone.now() - timedelta(seconds=1)
         await journal.read(Conversation.objects.filter(pk=self.pk).update, turn_until=past)

@@ -21,7 +21,7 @@ from agent_app.models.turns import CustomerMessage, Lease, TakeOver, TakeTurn
 from agent_app.tools.backend import inventory
 from agent_app.tools.breaker import CircuitBreaker
 from agent_app.tools.trail import trail
-from tests.shop_backend import ShopBackend, as_json
+from tests.order_system import OrderSystem, as_json
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
@@ -49,8 +49,8 @@ class DiesAt:
 
 
 @pytest.fixture
-def shop(settings: Any) -> Iterator[ShopBackend]:
-    made = ShopBackend()
+def shop(settings: Any) -> Iterator[OrderSystem]:
+    made = OrderSystem()
     settings.BACKENDS = {"inventory": {"url": made.url, "key": ""}}
     settings.AGENT_TOOL_REGISTRY_MODE = "registry"
     inventory.breaker = CircuitBreaker("inventory")
@@ -59,7 +59,7 @@ def shop(settings: Any) -> Iterator[ShopBackend]:
 
 
 @pytest.fixture
-async def ana(shop: ShopBackend) -> AsyncIterator["Talk"]:
+async def ana(shop: OrderSystem) -> AsyncIterator["Talk"]:
     conversation, _ = await chat.open_chat("C-1001", True, {})
     yield Talk(conversation)
     await trail.flush()
@@ -113,7 +113,7 @@ class Talk:
         return await journal.read(lambda: list(Confirmation.objects.values_list("state", flat=True)))
 
 
-async def dies_at_each_await(ana: Talk, shop: ShopBackend) -> int:
+async def dies_at_each_await(ana: Talk, shop: OrderSystem) -> int:
     """The number of awaits at which an instance was killed; after each the other one finished the same intent."""
     awaits = 0
     while True:
@@ -140,17 +140,17 @@ async def dies_at_each_await(ana: Talk, shop: ShopBackend) -> int:
         awaits += 1
 
 
-async def test_an_instance_killed_at_any_await_of_a_write_leaves_it_done_once(ana: Talk, shop: ShopBackend) -> None:
+async def test_an_instance_killed_at_any_await_of_a_write_leaves_it_done_once(ana: Talk, shop: OrderSystem) -> None:
     assert await dies_at_each_await(ana, shop) > 10
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("time_", range(49))
-async def test_killed_at_any_await_again_and_again(ana: Talk, shop: ShopBackend, time_: int) -> None:
+async def test_killed_at_any_await_again_and_again(ana: Talk, shop: OrderSystem, time_: int) -> None:
     assert await dies_at_each_await(ana, shop) > 10
 
 
-async def test_the_exact_arguments_are_there_before_the_first_attempt(ana: Talk, shop: ShopBackend) -> None:
+async def test_the_exact_arguments_are_there_before_the_first_attempt(ana: Talk, shop: OrderSystem) -> None:
     confirmation = await ana.offer()
     kept = await journal.read(Confirmation.objects.get, public_id=confirmation)
     assert (kept.tool, kept.arguments, kept.state) == ("cancel_order", {"order_number": "1050"}, "offered")
@@ -160,14 +160,14 @@ async def test_the_exact_arguments_are_there_before_the_first_attempt(ana: Talk,
 
 
 @pytest.mark.parametrize("word", ["yes", "Yes, please.", "ok", "go ahead", "I confirm"])
-async def test_a_plain_yes_confirms(ana: Talk, shop: ShopBackend, word: str) -> None:
+async def test_a_plain_yes_confirms(ana: Talk, shop: OrderSystem, word: str) -> None:
     confirmation = await ana.offer()
     assert (await ana.say(word))["text"].startswith("Order 1050 is cancelled.")
     assert shop.effects == [confirmation]
 
 
 @pytest.mark.parametrize("word", ["no", "No, thanks", "cancel", "wait", "never mind", "no, don't do it"])
-async def test_a_plain_no_leaves_it(ana: Talk, shop: ShopBackend, word: str) -> None:
+async def test_a_plain_no_leaves_it(ana: Talk, shop: OrderSystem, word: str) -> None:
     confirmation = await ana.offer()
     assert (await ana.say(word))["text"].startswith("All right, I leave it as it is.")
     assert await ana.state() == ["declined"]
@@ -176,7 +176,7 @@ async def test_a_plain_no_leaves_it(ana: Talk, shop: ShopBackend, word: str) -> 
     assert shop.effects == []
 
 
-async def test_a_confirmation_counts_once(ana: Talk, shop: ShopBackend) -> None:
+async def test_a_confirmation_counts_once(ana: Talk, shop: OrderSystem) -> None:
     confirmation = await ana.offer()
     await ana.turn(await ana.click(confirmation))
     await ana.turn(await ana.click(confirmation))
@@ -185,7 +185,7 @@ async def test_a_confirmation_counts_once(ana: Talk, shop: ShopBackend) -> None:
     assert shop.effects == [confirmation]
 
 
-async def test_two_clicks_that_wait_together_are_one(ana: Talk, shop: ShopBackend) -> None:
+async def test_two_clicks_that_wait_together_are_one(ana: Talk, shop: OrderSystem) -> None:
     confirmation = await ana.offer()
     lease = await ana.click(confirmation)
     await journal.do(CustomerMessage(ana.pk, catalogue.YES, decision={"confirmation": confirmation, "agreed": True}))
@@ -193,7 +193,7 @@ async def test_two_clicks_that_wait_together_are_one(ana: Talk, shop: ShopBacken
     assert shop.effects == [confirmation]
 
 
-async def test_a_no_that_comes_before_the_turn_goes_before_the_yes(ana: Talk, shop: ShopBackend) -> None:
+async def test_a_no_that_comes_before_the_turn_goes_before_the_yes(ana: Talk, shop: OrderSystem) -> None:
     confirmation = await ana.offer()
     await ana.click(confirmation)
     await journal.do(CustomerMessage(ana.pk, "no wait, do not do that"))
@@ -201,7 +201,7 @@ async def test_a_no_that_comes_before_the_turn_goes_before_the_yes(ana: Talk, sh
     assert shop.effects == []
 
 
-async def test_another_conversations_confirmation_is_none(ana: Talk, shop: ShopBackend) -> None:
+async def test_another_conversations_confirmation_is_none(ana: Talk, shop: OrderSystem) -> None:
     confirmation = await ana.offer()
     other = Talk((await chat.open_chat("C-1001", True, {}))[0])
     await other.offer()
@@ -212,7 +212,7 @@ async def test_another_conversations_confirmation_is_none(ana: Talk, shop: ShopB
     assert shop.effects == []
 
 
-async def test_a_later_offer_takes_the_place_of_an_earlier_one(ana: Talk, shop: ShopBackend) -> None:
+async def test_a_later_offer_takes_the_place_of_an_earlier_one(ana: Talk, shop: OrderSystem) -> None:
     first, second = await ana.offer(), await ana.offer()
     await ana.turn(await ana.click(first))
     assert (await ana.log())[-1]["text"] == catalogue.NOT_OPEN
@@ -221,7 +221,7 @@ async def test_a_later_offer_takes_the_place_of_an_earlier_one(ana: Talk, shop: 
     assert shop.effects == [second]
 
 
-async def test_an_expired_confirmation_does_nothing(ana: Talk, shop: ShopBackend) -> None:
+async def test_an_expired_confirmation_does_nothing(ana: Talk, shop: OrderSystem) -> None:
     confirmation = await ana.offer()
     past = timezone.now() - timedelta(seconds=1)
     await journal.read(Confirmation.objects.update, expires_at=past)
@@ -231,7 +231,7 @@ async def test_an_expired_confirmation_does_nothing(ana: Talk, shop: ShopBackend
     assert shop.effects == []
 
 
-async def test_a_turn_that_a_person_took_over_writes_nothing(ana: Talk, shop: ShopBackend) -> None:
+async def test_a_turn_that_a_person_took_over_writes_nothing(ana: Talk, shop: OrderSystem) -> None:
     lease = await ana.click(await ana.offer())
     await journal.do(TakeOver(ana.pk, await journal.read(staff_member), "Mara has joined.", "Mara"))
     await ana.turn(lease)
@@ -245,7 +245,7 @@ def staff_member() -> int:
     return int(User.objects.create_user("mara").pk)
 
 
-async def test_nobody_knows_whether_it_was_done_so_it_is_offered_again(ana: Talk, shop: ShopBackend) -> None:
+async def test_nobody_knows_whether_it_was_done_so_it_is_offered_again(ana: Talk, shop: OrderSystem) -> None:
     """The order system does it, and every answer is lost; the next yes repeats the same intent."""
     confirmation = await ana.offer()
 
@@ -264,7 +264,7 @@ async def test_nobody_knows_whether_it_was_done_so_it_is_offered_again(ana: Talk
     assert await journal.read(Confirmation.objects.count) == 1
 
 
-async def test_what_the_order_system_refuses_is_said_and_not_claimed(ana: Talk, shop: ShopBackend) -> None:
+async def test_what_the_order_system_refuses_is_said_and_not_claimed(ana: Talk, shop: OrderSystem) -> None:
     lease = await ana.click(await ana.offer())
     shop.orders["1050"]["status"] = "packed"
     await ana.turn(lease)
@@ -274,7 +274,7 @@ async def test_what_the_order_system_refuses_is_said_and_not_claimed(ana: Talk, 
     assert await ana.state() == ["refused"]
 
 
-async def test_more_than_a_yes_is_answered_too(ana: Talk, shop: ShopBackend) -> None:
+async def test_more_than_a_yes_is_answered_too(ana: Talk, shop: OrderSystem) -> None:
     confirmation = await ana.offer()
     lease = await ana.click(confirmation)
     await journal.do(CustomerMessage(ana.pk, "thanks"))
@@ -285,7 +285,7 @@ async def test_more_than_a_yes_is_answered_too(ana: Talk, shop: ShopBackend) -> 
     assert reply["reply_to"] == lease.asked_upto + 1
 
 
-async def test_every_call_is_in_the_audit_without_the_customers_words(ana: Talk, shop: ShopBackend) -> None:
+async def test_every_call_is_in_the_audit_without_the_customers_words(ana: Talk, shop: OrderSystem) -> None:
     await ana.turn(await ana.click(await ana.offer()))
     await trail.flush()
     entries = await journal.read(lambda: list(AuditEntry.objects.filter(action__startswith="tool.").order_by("id")))

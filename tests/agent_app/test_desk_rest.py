@@ -282,6 +282,17 @@ def parsed(query: str) -> dict[str, str]:
     return dict(part.split("=") for part in query.split("&"))
 
 
+def test_a_page_costs_the_same_queries_whatever_it_shows(django_assert_max_num_queries: Any) -> None:
+    for number in range(12):
+        conversation, _ = escalated(user_id=f"user-{number}")
+    ana = logged_in(*ALL)
+    for query in ("", "state=waiting", "q=jacket", "assignee=me"):
+        with django_assert_max_num_queries(12):
+            assert ana.get(f"{DESK}conversations/?{query}").status_code == 200
+    with django_assert_max_num_queries(20):
+        ana.get(address(conversation))
+
+
 def test_words_are_found_in_what_was_written() -> None:
     conversation, _ = escalated()
     new_chat()

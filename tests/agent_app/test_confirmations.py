@@ -14,12 +14,17 @@ from agent_app import chat
 from agent_app.agent import catalogue
 from agent_app.agent.consent import consent_of
 from agent_app.agent.events import ChatMessage, Decision, TurnContext
+from agent_app.agent.loop import CustomerSupportAgent
+from agent_app.agent.offline import OfflineResponder
+from agent_app.agent.responder import ResponderOptions
+from agent_app.escalation import judge
 from agent_app.journal import journal
 from agent_app.models import AuditEntry, Confirmation, Conversation, Message
 from agent_app.models.refusal import Refused
 from agent_app.models.turns import CustomerMessage, Lease, TakeOver, TakeTurn
 from agent_app.tools.backend import inventory
 from agent_app.tools.breaker import CircuitBreaker
+from agent_app.tools.registry import load_tools
 from agent_app.tools.trail import trail
 from tests.order_system import OrderSystem, as_json
 
@@ -85,7 +90,10 @@ class Talk:
         return await self.ask(chosen.text, chosen.decision)
 
     def turn(self, lease: Lease) -> Any:
-        return chat.TurnRunner()._run(chat.Turn(lease, time.monotonic(), True))
+        runner = chat.TurnRunner()
+        # Judged by words alone: there are no articles here, beside which meaning is judged.
+        runner._agent = CustomerSupportAgent(OfflineResponder(ResponderOptions()), load_tools(), judge)
+        return runner._run(chat.Turn(lease, time.monotonic(), True))
 
     async def say(self, text: str, decision: Decision | None = None) -> dict[str, Any]:
         await self.turn(await self.ask(text, decision))

@@ -47,7 +47,7 @@ def conversations(request: HttpRequest) -> HttpResponse:
 
 @staff_page
 def thread(request: HttpRequest, thread_id: str) -> HttpResponse:
-    """The newest messages, or with ?whole=1 all of them."""
+    """The newest messages, with ?whole=1 all; with ?part=chat without the list, for a desk that shows one already."""
     conversation = get_object_or_404(Conversation.objects.select_related("assignee"), thread_id=thread_id)
     earlier = 0 if "whole" in request.GET else max(0, conversation.last_seq - NEWEST_MESSAGES)
     entries = conversation.messages.after(earlier).entries()
@@ -56,7 +56,8 @@ def thread(request: HttpRequest, thread_id: str) -> HttpResponse:
     beside_it = details(conversation, live, request.user.has_perm(MAY_SEE_AUDIT))
     if beside_it["audit"] is not None:  # the agent's own tools are in the packet, and would drown what people did
         beside_it["audit"] = [act for act in beside_it["audit"] if not act["action"].startswith("tool.")]
-    context = list_of(request) | {
+    around = place_of(request) if request.GET.get("part") == "chat" else list_of(request)
+    context = around | {
         "conversation": conversation,
         "answers": inbox.who_answers(conversation),
         "assignee": display_name(conversation.assignee) if conversation.assignee else "",
@@ -93,8 +94,6 @@ def list_of(request: HttpRequest) -> dict[str, Any]:
     tab = next((tab for tab in tabs if tab.name == request.GET.get("tab")), tabs[-1])
     words = request.GET.get("q", "").strip()
     cards, more = inbox.cards_of(tab, words)
-    place = QueryDict(mutable=True)
-    place.update({"tab": tab.name} | ({"q": words} if words else {}))
     return {
         "tabs": tabs,
         "tab": tab,
@@ -102,6 +101,14 @@ def list_of(request: HttpRequest) -> dict[str, Any]:
         "cards": cards,
         "more": more,
         "most": inbox.MOST_CARDS,
-        "place": place.urlencode(),
         "me": display_name(request.user),
+        **place_of(request, tab.name),
     }
+
+
+def place_of(request: HttpRequest, tab: str | None = None) -> dict[str, str]:
+    """Where in the list one is, as addresses have it."""
+    place = QueryDict(mutable=True)
+    words = request.GET.get("q", "").strip()
+    place.update({"tab": tab or request.GET.get("tab", "all")} | ({"q": words} if words else {}))
+    return {"place": place.urlencode()}

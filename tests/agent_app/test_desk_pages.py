@@ -143,6 +143,19 @@ def test_the_list_costs_the_same_for_many_as_for_one(
     assert "The first 100 are shown" in response.text
 
 
+def test_a_desk_that_shows_the_list_is_given_the_chat_without_it(
+    staff: Client, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    chat = conversation(("customer", "Where is my order?"), user_id="asked for")
+    conversation(("customer", "Hello"), user_id="beside it")
+    with django_assert_max_num_queries(12):
+        page = staff.get(f"/desk/{chat.thread_id}/?tab=ai&part=chat").text
+    assert "Where is my order?" in page
+    assert "beside it" not in page
+    assert f"/desk/{chat.thread_id}/?tab=ai" not in page
+    assert "beside it" in staff.get(f"/desk/{chat.thread_id}/?tab=ai").text
+
+
 def test_nothing_of_the_desk_is_kept_by_caches(staff: Client) -> None:
     assert "no-store" in staff.get("/desk/?tab=all").headers["Cache-Control"]
 

@@ -133,6 +133,10 @@ class ScriptedStaffDesk:
         self.standing = {"state": "closed", "assignee": None}
         self._done(frame)
 
+    def _assign(self, frame: dict[str, Any]) -> None:
+        self.standing["assignee"] = next((each for each in (ANA, BEN) if each["id"] == frame["assignee"]), None)
+        self._done(frame)
+
     def _done(self, frame: dict[str, Any]) -> None:
         named = {"conversation": frame["conversation"], "action": frame["type"]}
         self.say("ack", ticket=None, last_seq=self.last_seq, **named, **self.standing)

@@ -11,19 +11,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]  # on
 
 
 async def test_a_new_chat_appears_while_the_keyboard_and_the_search_stay(page: Page, desk: Desk) -> None:
-    first = await Chat.open(desk.url, user_id="first")
+    first = await Chat.open(desk.url, user_id="first caller")
     await first.say("Hello")
     staff = await DeskPage.logged_in(page, desk.url)
-    await staff.card("first").focus()
-    second = await Chat.open(desk.url, user_id="second")
+    await staff.card("first caller").focus()
+    second = await Chat.open(desk.url, user_id="second caller")
     await second.say("Hello")
-    await expect(staff.card("second")).to_be_visible()
-    await expect(staff.card("first")).to_be_focused()
-    await page.get_by_label("Search conversations").fill("third")
-    await expect(page.locator("#cards .empty")).to_contain_text("matches “third”")
-    third = await Chat.open(desk.url, user_id="third")
+    await expect(staff.card("second caller")).to_be_visible()
+    await expect(staff.card("first caller")).to_be_focused()
+    await page.get_by_label("Search conversations").fill("third caller")
+    await expect(page.locator("#cards .empty")).to_contain_text("matches “third caller”")
+    third = await Chat.open(desk.url, user_id="third caller")
     await third.say("Hello")
-    await expect(staff.card("third")).to_be_visible()
+    await expect(staff.card("third caller")).to_be_visible()
     await expect(page.get_by_label("Search conversations")).to_be_focused()
     await expect(page.locator(".card")).to_have_count(1)
 

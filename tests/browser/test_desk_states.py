@@ -84,6 +84,16 @@ async def test_a_chat_that_a_colleague_takes_locks_what_is_being_written_and_kee
     await expect(staff.reply).to_have_value("half a sent")
 
 
+async def test_a_chat_is_handed_to_a_colleague_from_the_status_line(page: Page, desk: Desk) -> None:
+    staff, script = await holding(page, desk, "assigned")
+    choice = page.get_by_label("Assigned to")
+    await expect(choice.get_by_role("option")).to_have_text(["Ana Byrne (you)", "Ben Moore (away)"])
+    await choice.select_option("Ben Moore (away)")
+    await expect(staff.state).to_have_text("Ben Moore")
+    await expect(staff.reply).to_be_hidden()
+    assert [frame["assignee"] for frame in script.heard_of("assign")] == [BEN["id"]]
+
+
 async def test_a_resolution_is_asked_about_once_and_escape_is_no(page: Page, desk: Desk) -> None:
     staff, script = await holding(page, desk, "resolved")
     await staff.button("Resolve").click()

@@ -40,7 +40,7 @@ export class Details {
 
   /** What may have changed on the server: state, audit, time left. */
   async refresh(url) {
-    const page = await fetchPage(url);
+    const page = await fetchPage(url, { part: "chat" });
     if (url !== location.pathname + location.search) return page; // another chat meanwhile
     swap(this.parts, page.getElementById("details-parts"));
     this.#arrived();

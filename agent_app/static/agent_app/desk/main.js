@@ -69,7 +69,7 @@ async function go(url) {
   let page;
   content.classList.add("coming");
   try {
-    page = await fetchPage(url);
+    page = await fetchPage(url, { part: "chat" });
   } catch (error) {
     if (!(error instanceof Unreachable)) throw error;
     return say("The desk cannot be reached: this chat opens when it is back. Try again.", true);

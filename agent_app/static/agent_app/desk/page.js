@@ -3,18 +3,20 @@ import { Unreachable } from "../widget/api.js";
 
 const parser = new DOMParser();
 
-/** The page at `url` as a document; Unreachable when the desk is away. Reloads when it says that the login is over. */
-export async function fetchPage(url, { signal } = {}) {
+/** The page at `url`, or only that `part` of it, as a document; Unreachable when the desk is away. Reloads when it says that the login is over. */
+export async function fetchPage(url, { signal, part } = {}) {
+  const asked = new URL(url, location.href);
+  if (part) asked.searchParams.set("part", part);
   let response;
   try {
-    response = await fetch(url, { signal });
+    response = await fetch(asked, { signal });
   } catch (error) {
     if (!(error instanceof TypeError)) throw error; // fetch's word for a network that is away
     throw new Unreachable();
   }
   if (response.status >= 500) throw new Unreachable();
   // Logged out, no longer allowed, or gone: the server's own page says so.
-  if (!response.ok || new URL(response.url).pathname !== new URL(url, location.href).pathname) {
+  if (!response.ok || new URL(response.url).pathname !== asked.pathname) {
     location.assign(url);
     throw new Unreachable();
   }

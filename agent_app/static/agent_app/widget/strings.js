@@ -72,7 +72,7 @@ export const strings = {
   unsent: "What you had not sent yet comes along.",
   rate: "How was this chat?",
   stars: (count) => `${count} of 5`,
-  rateWhy: "Anything to add? You need not.",
+  rateWhy: "Anything to add?",
   notRated: "There is no connection: please try again.",
   startAnew: "Start a new chat",
   refused: {

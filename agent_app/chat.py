@@ -77,7 +77,7 @@ logger = logging.getLogger(__name__)
 
 RECENT = 20  # messages of the log that the agent sees
 DELTA_EVERY = 0.05  # seconds between two pieces of text, after the first, which goes at once
-COUNT_EVERY = 0.1  # seconds between two rounds of counting messages that start no turn
+COUNT_EVERY = 1.0  # seconds between two rounds of counting messages that start no turn
 REPLY_AGAIN = 0.5  # seconds until an answer that could not be stored is tried again
 RECOVERED_AT_ONCE = 50
 EXPIRED_AT_ONCE = 200
@@ -725,13 +725,15 @@ class TurnRunner:
         )
 
     def hear(self, ring: Ring) -> None:
-        """A stop that was rung, here or elsewhere."""
+        """A stop that was rung, here or elsewhere; hears every ring, and nearly none is one."""
+        if ring.stop is None and ring.state not in NOT_THE_AGENTS:
+            return
         turn = self._turns.get(ring.conversation_id)
         if turn is None:
             return
         if ring.stop == turn.lease.turn:
             turn.interrupt("stop")
-        elif ring.state in {"human", "closed"}:
+        elif ring.state in NOT_THE_AGENTS:
             turn.interrupt("lost")
 
     async def drain(self, seconds: float) -> None:
@@ -760,7 +762,7 @@ async def turn_context(lease: Lease, ticket: str) -> TurnContext:
         user_id=lease.user_id,
         verified=lease.verified,
         metadata=session.metadata if session is not None else {},
-        messages=tuple(as_chat_message(entry) for entry in entries),
+        messages=tuple([entry.as_seen or as_chat_message(entry) for entry in entries]),
         answered_upto=lease.answered_upto,
         ticket=ticket,
         deadline=time.monotonic() + settings.AGENT_TURN_TIMEOUT - 1,
@@ -792,20 +794,19 @@ async def heed_consent(turn: Turn, context: TurnContext, tools: Mapping[str, Too
 
 
 def as_chat_message(entry: Entry) -> ChatMessage:
-    """Made once an entry: a long chat's twenty newest messages are seen again in every turn."""
-    if entry.as_seen is None:
-        entry.as_seen = ChatMessage(
-            entry.seq,
-            entry.role,
-            entry.text,
-            tuple(entry.choices or ()),
-            tuple(entry.citations),
-            tuple(entry.attachments),
-            entry.confirm,
-            Decision(**entry.details) if entry.role == "customer" and entry.details else None,
-            author=entry.author,
-        )
-    seen: ChatMessage = entry.as_seen
+    """Kept on the entry: a long chat's twenty newest messages are seen again in every turn."""
+    seen = ChatMessage(
+        entry.seq,
+        entry.role,
+        entry.text,
+        tuple(entry.choices or ()),
+        tuple(entry.citations),
+        tuple(entry.attachments),
+        entry.confirm,
+        Decision(**entry.details) if entry.role == "customer" and entry.details else None,
+        author=entry.author,
+    )
+    entry.as_seen = seen
     return seen
 
 
@@ -1042,7 +1043,7 @@ _rates: dict[str, Rate] = {}
 
 
 def message_rate() -> Rate:
-    return _rates.setdefault("message", Rate(settings.CHAT_RATE_LIMIT))
+    return _rates.get("message") or _rates.setdefault("message", Rate(settings.CHAT_RATE_LIMIT))
 
 
 def upload_rate() -> Rate:

@@ -47,7 +47,7 @@ class CustomerSupportAgent:
     async def answer(self, context: TurnContext) -> AsyncGenerator[Event, None]:
         said: list[str] = []
         try:
-            async with aclosing(self._after_deed(context)) as events:
+            async with aclosing(self._events(context)) as events:
                 async for event in events:
                     if isinstance(event, Text):
                         said.append(event.text)
@@ -61,34 +61,28 @@ class CustomerSupportAgent:
         yield sorry
         yield Answer("".join(said) + sorry.text)
 
-    async def _after_deed(self, context: TurnContext) -> AsyncGenerator[Event, None]:
-        """First what was done about a confirmation; then, if more was asked, the answer to that."""
+    async def _events(self, context: TurnContext) -> AsyncGenerator[Event, None]:
+        """First what was done about a confirmation; then, if more was asked, the answer to that: a person's coming, or
+        the responder's.
+        """
         deed = context.deed
-        if deed is None:
-            async with aclosing(self._respond(context)) as events:
-                async for event in events:
-                    yield event
-            return
-        yield Text(deed.text)
-        if not context.asked:
-            answer, more = where_things_stand(context, Answer(deed.text, (), (), deed.confirm, None, deed.tools_used))
-            if more:
-                yield Text(more)
-            yield answer
-            return
-        yield Text("\n\n")
-        async with aclosing(self._respond(context)) as events:
-            async for event in events:
-                yield after(deed, event) if isinstance(event, Answer) else event
-
-    async def _respond(self, context: TurnContext) -> AsyncGenerator[Event, None]:
+        if deed is not None:
+            yield Text(deed.text)
+            if not context.asked:
+                done = Answer(deed.text, (), (), deed.confirm, None, deed.tools_used)
+                answer, more = where_things_stand(context, done)
+                if more:
+                    yield Text(more)
+                yield answer
+                return
+            yield Text("\n\n")
         escalation = await self.judge(context)
         if escalation is not None:
             waiting = context.state != "ai"
             text = (catalogue.STILL_WAITING if waiting else catalogue.HANDED_OVER).format(ticket=context.ticket)
             text = f"{text} {context.away}".strip()
             yield Text(text)
-            yield Answer(text, escalation=None if waiting else escalation)
+            yield after(deed, Answer(text, escalation=None if waiting else escalation))
             return
         events = self.responder.respond(context, self.tools)
         async with aclosing(until(context.deadline - RESERVE, events)) as steps:
@@ -97,11 +91,14 @@ class CustomerSupportAgent:
                     event, more = where_things_stand(context, event)
                     if more:
                         yield Text(more)
+                    event = after(deed, event)
                 yield event
 
 
-def after(deed: Deed, answer: Answer) -> Answer:
+def after(deed: Deed | None, answer: Answer) -> Answer:
     """An answer that goes on from what was done; a new confirmation goes before one that is offered again."""
+    if deed is None:
+        return answer
     return replace(
         answer,
         text=f"{deed.text}\n\n{answer.text}",

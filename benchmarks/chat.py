@@ -1,146 +1,40 @@
 """What the chat's way of one message costs, against a bare echo on the same server in the same run.
 
-    python -m benchmarks.chat [--rounds 5] [--seconds 3] [--sockets 50,200]
+    python -m benchmarks.chat [--rounds 5] [--seconds 3] [--sockets 50,200,1000] [--database sqlite,postgres]
 
-One server process on one core, the load from the other. Rounds are interleaved and medians printed, for the machine's
-speed drifts; read the ratios. The database is a new SQLite file, or the PostgreSQL that DATABASE_URL names.
+For each database a table by one server process and one by two, and single figures. The server has one core; the load,
+Valkey and PostgreSQL have the other. Rounds are interleaved and medians printed, for the machine's speed drifts; read
+the ratios. Chainlit is measured beside us where requirements/peers.txt is installed in build/peers (or --peers FOLDER).
 """
 
 import argparse
 import asyncio
 import itertools
 import os
-import signal
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import orjson
 import uvloop
 
-from benchmarks.chat_client import LightSocket
-from tests.conftest import ValkeyServer, free_port
+from benchmarks.chat_client import LightSocket, LightStream
+from benchmarks.chat_peer import Chainlit
+from benchmarks.chat_rig import Result, Server, Step, measure
+from tests.conftest import ValkeyServer
+from tests.faults.postgres import PostgresServer, programs
 
-ROOT = Path(__file__).resolve().parent.parent
 TEXT = "Where is my order? I am waiting for it since Monday."
-PATIENCE = 20.0  # seconds for one step; a benchmark that waits for ever says nothing
-TICK = os.sysconf("SC_CLK_TCK")
-
-
-class Server:
-    """The desk under test, on core 0."""
-
-    def __init__(self, folder: Path, redis_url: str) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.environ = {
-            "SECRET_KEY": "only-for-benchmarks",
-            "DEBUG": "true",
-            "LOG_LEVEL": "WARNING",
-            "DATABASE_URL": f"sqlite:///{folder / 'bench.sqlite3'}",
-            **os.environ,
-            "USE_SHARED_CONTEXT": "true",
-            "REDIS_URL": redis_url,
-            "AGENT_RESPONDER": "agent_app.agent.scripted.ScriptedResponder",
-            "CHAT_RATE_LIMIT": "100000000/min",
-            "CHAT_SESSION_RATE_LIMIT": "100000000/min",
-            "CHAT_MAX_SOCKETS": "1000",
-        }
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def manage(self, *command: str) -> None:
-        subprocess.run([sys.executable, "manage.py", *command], cwd=ROOT, env=self.environ, check=True)
-
-    def launch(self) -> None:
-        self.manage("migrate", "-v0")
-        command = [sys.executable, "-m", "benchmarks.chat_server", str(self.port)]
-        self.process = subprocess.Popen(command, cwd=ROOT, env=self.environ)
-        os.sched_setaffinity(self.process.pid, {0})
-
-    async def start(self) -> None:
-        self.launch()
-        async with httpx.AsyncClient() as http:
-            for _ in range(300):
-                try:
-                    if (await http.get(f"{self.url}/healthz")).status_code == 200:
-                        return
-                except httpx.TransportError:
-                    await asyncio.sleep(0.1)
-        raise RuntimeError("the server did not start")
-
-    def cpu(self) -> float:
-        """CPU seconds of the server process so far, all its threads."""
-        assert self.process is not None
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICK
-
-    def memory(self) -> int:
-        """Resident bytes."""
-        assert self.process is not None
-        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-
-
-@dataclass
-class Result:
-    rates: list[float] = field(default_factory=list)  # per second
-    costs: list[float] = field(default_factory=list)  # µs of server CPU each
-    times: list[float] = field(default_factory=list)  # seconds each, of all rounds
-
-    @property
-    def rate(self) -> float:
-        return statistics.median(self.rates)
-
-    @property
-    def cost(self) -> float:
-        return statistics.median(self.costs)
-
-    def percentile(self, share: float) -> float:
-        ordered = sorted(self.times)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
-
-
-Step = Callable[[], Awaitable[None]]
 numbers = itertools.count()
-
-
-async def measure(server: Server, steps: list[Step], seconds: float, result: Result) -> None:
-    """Every step again and again, each as fast as it is answered."""
-    end = time.perf_counter() + seconds
-    count = 0
-
-    async def drive(step: Step) -> None:
-        nonlocal count
-        while (began := time.perf_counter()) < end:
-            async with asyncio.timeout(PATIENCE):
-                await step()
-            result.times.append(time.perf_counter() - began)
-            count += 1
-
-    cpu, began = server.cpu(), time.perf_counter()
-    await asyncio.gather(*(drive(step) for step in steps))
-    elapsed = time.perf_counter() - began
-    result.rates.append(count / elapsed)
-    result.costs.append((server.cpu() - cpu) / max(1, count) * 1e6)
 
 
 # ---- what is measured ----
 
 
-async def echoes(server: Server, path: str, sockets: int) -> list[Step]:
+async def echoes(servers: Sequence[Server], path: str, sockets: int) -> list[Step]:
     frame = orjson.dumps({"type": "send", "client_id": "00000000", "text": TEXT})
 
     def step(socket: LightSocket) -> Step:
@@ -150,62 +44,98 @@ async def echoes(server: Server, path: str, sockets: int) -> list[Step]:
 
         return once
 
-    return [step(await LightSocket.connect(server.port, path)) for _ in range(sockets)]
+    return [step(await LightSocket.connect(servers[n % len(servers)].port, path)) for n in range(sockets)]
 
 
 async def open_chats(server: Server, count: int) -> list[dict[str, str]]:
-    async with httpx.AsyncClient(timeout=30) as http:
+    async with httpx.AsyncClient(timeout=60) as http:
         return [(await http.post(f"{server.url}/api/v1/chat/sessions/", json={})).json() for _ in range(count)]
 
 
-async def chats(server: Server, sockets: int, mark: bytes) -> list[Step]:
+def message() -> bytes:
+    return orjson.dumps({"type": "send", "client_id": f"{next(numbers)}", "text": TEXT})
+
+
+async def chats(servers: Sequence[Server], sockets: int, mark: bytes) -> list[Step]:
     """Each socket has a chat of its own, sends a message, and goes on once a frame with `mark` came."""
 
     def step(socket: LightSocket) -> Step:
         async def once() -> None:
-            socket.send(orjson.dumps({"type": "send", "client_id": f"{next(numbers)}", "text": TEXT}))
+            socket.send(message())
             await socket.until(mark)
 
         return once
 
     steps = []
-    for opened in await open_chats(server, sockets):
-        socket = await LightSocket.connect(server.port, "/ws/chat/")
+    for number, opened in enumerate(await open_chats(servers[0], sockets)):
+        socket = await LightSocket.connect(servers[number % len(servers)].port, "/ws/chat/")
         await socket.hello(opened["token"])
         steps.append(step(socket))
     return steps
 
 
+async def streams(servers: Sequence[Server], callers: int) -> list[Step]:
+    """Each caller has a chat of its own, posts a message, and reads the turn's events to their end."""
+
+    def step(stream: LightStream, opened: dict[str, str]) -> Step:
+        path = f"/api/v1/chat/sessions/{opened['session_id']}/messages/"
+
+        async def once() -> None:
+            await stream.post(path, opened["token"], orjson.dumps({"text": TEXT}))
+
+        return once
+
+    opened = await open_chats(servers[0], callers)
+    return [
+        step(await LightStream.connect(servers[number % len(servers)].port), chat) for number, chat in enumerate(opened)
+    ]
+
+
 async def taken_over(server: Server) -> None:
     """Gives every chat there is to a person, so that messages are stored and acknowledged and nothing answers."""
     code = "from agent_app.models import Conversation; Conversation.objects.update(state='human')"
-    server.manage("shell", "--no-imports", "-v0", "-c", code)
+    await asyncio.to_thread(server.manage, "shell", "--no-imports", "-v0", "-c", code)
 
 
-async def compare(server: Server, sockets: int, rounds: int, seconds: float) -> float:
+async def compare(servers: Sequence[Server], sockets: int, rounds: int, seconds: float) -> float:
     """Prints the table; gives the durable acks a second."""
-    acks = await chats(server, sockets, b'"type":"ack"')
-    await taken_over(server)
+    acks = await chats(servers, sockets, b'"type":"ack"')
+    await taken_over(servers[0])
     rows: dict[str, list[Step]] = {
-        "bare ASGI echo": await echoes(server, "/echo/asgi/", sockets),
-        "bare Channels echo": await echoes(server, "/echo/channels/", sockets),
+        "bare ASGI echo": await echoes(servers, "/echo/asgi/", sockets),
+        "bare Channels echo": await echoes(servers, "/echo/channels/", sockets),
         "durable ack": acks,
-        "full turn": await chats(server, sockets, b'"role":"agent"'),
+        "full turn": await chats(servers, sockets, b'"role":"agent"'),
     }
+    if sockets <= 50:
+        rows["full turn over SSE"] = await streams(servers, sockets)
     results = {name: Result() for name in rows}
     for _ in range(rounds):
         for name, steps in rows.items():
-            await measure(server, steps, seconds, results[name])
+            await measure(servers, steps, seconds, results[name])
     reference = results["bare Channels echo"]
-    print(f"\n{sockets} sockets        per second   × echo   CPU µs   p50 ms   p99 ms")
+    print(f"\n{sockets:4} sockets        per second   × echo   CPU µs   p50 ms   p99 ms")
     for name, result in results.items():
         print(
             f"{name:20} {result.rate:10.0f} {result.rate / reference.rate:8.2f} {result.cost:8.0f}"
             f" {result.percentile(0.5):8.1f} {result.percentile(0.99):8.1f}"
         )
     ratio = results["full turn"].cost / results["bare ASGI echo"].cost
-    print(f"full turn's CPU against the bare ASGI echo's: {ratio:.1f} ×")
+    print(f"full turn's CPU against the bare ASGI echo's: {ratio:.1f} ×", flush=True)
     return results["durable ack"].rate
+
+
+async def compare_peer(server: Server, peer: Chainlit, sockets: int, rounds: int, seconds: float) -> None:
+    """Both on their echo path: a message in, the server's own message with the same text out."""
+    ours, theirs = Result(), Result()
+    our_steps, their_steps = await chats([server], sockets, b'"role":"agent"'), await peer.steps(sockets, TEXT)
+    for _ in range(rounds):
+        await measure([server], our_steps, seconds, ours)
+        await measure([peer.server], their_steps, seconds, theirs)
+    print(f"\n{sockets:4} sockets        per second   CPU µs   p50 ms   p99 ms")
+    for name, result in (("full turn", ours), ("Chainlit's echo", theirs)):
+        numbers = f"{result.cost:8.0f} {result.percentile(0.5):8.1f} {result.percentile(0.99):8.1f}"
+        print(f"{name:20} {result.rate:10.0f} {numbers}", flush=True)
 
 
 # ---- single figures ----
@@ -219,7 +149,7 @@ async def first_delta(server: Server, count: int) -> list[float]:
     times = []
     for _ in range(count):
         began = time.perf_counter()
-        socket.send(orjson.dumps({"type": "send", "client_id": f"{next(numbers)}", "text": TEXT}))
+        socket.send(message())
         await socket.until(b'"type":"delta"')
         times.append(time.perf_counter() - began)
         await socket.until(b'"status":"ended"')
@@ -241,7 +171,7 @@ async def ack_times(server: Server, per_second: float, seconds: float) -> list[f
         while (due := began) < end:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             sent = time.perf_counter()
-            socket.send(orjson.dumps({"type": "send", "client_id": f"{next(numbers)}", "text": TEXT}))
+            socket.send(message())
             await socket.until(b'"type":"ack"')
             times.append(time.perf_counter() - sent)
             began += 50 / per_second
@@ -271,7 +201,7 @@ async def resume(server: Server, messages: int, count: int) -> list[float]:
     writer = await LightSocket.connect(server.port, "/ws/chat/")
     await writer.hello(opened["token"])
     for _ in range(messages // 2):
-        writer.send(orjson.dumps({"type": "send", "client_id": f"{next(numbers)}", "text": TEXT}))
+        writer.send(message())
         await writer.until(b'"status":"ended"')
     times = []
     for _ in range(count):
@@ -294,7 +224,7 @@ async def fan_out(server: Server, sockets: int, count: int) -> list[float]:
     times = []
     for _ in range(count):
         began = time.perf_counter()
-        group[0].send(orjson.dumps({"type": "send", "client_id": f"{next(numbers)}", "text": TEXT}))
+        group[0].send(message())
         await asyncio.gather(*(socket.until(b'"role":"customer"') for socket in group))
         times.append(time.perf_counter() - began)
         await asyncio.gather(*(socket.until(b'"status":"ended"') for socket in group))
@@ -352,26 +282,57 @@ async def single_figures(server: Server, folder: Path, rate: float) -> None:
     print(f"memory of an idle socket: chat {chat:.0f} KB, bare Channels echo {echo:.0f} KB")
 
 
+# ---- the run ----
+
+
+@asynccontextmanager
+async def running(folder: Path, redis_url: str, database: str, instances: int) -> AsyncIterator[list[Server]]:
+    """That many instances over a new database."""
+    folder.mkdir()  # noqa: ASYNC240 - nothing else runs yet
+    postgres = PostgresServer(folder, durable=True) if database == "postgres" else None
+    if postgres is not None:
+        await asyncio.to_thread(postgres.create)
+    servers = [Server(folder, redis_url, postgres.url if postgres else "") for _ in range(instances)]
+    try:
+        for server in servers:
+            await server.start()
+        yield servers
+    finally:
+        for server in servers:
+            server.stop()
+        if postgres is not None:
+            postgres.stop("fast")
+
+
 async def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=float, default=3.0)
-    options.add_argument("--sockets", default="50,200")
+    options.add_argument("--sockets", default="50,200,1000")
+    options.add_argument("--database", default="sqlite,postgres" if programs() else "sqlite")
+    options.add_argument("--instances", default="1,2")
+    options.add_argument("--peers", type=Path, default=Path("build/peers"))
     chosen = options.parse_args()
+    sizes = [int(size) for size in chosen.sockets.split(",")]
     os.sched_setaffinity(0, {1})
-    with tempfile.TemporaryDirectory() as folder:
-        valkey = ValkeyServer(Path(folder))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        folder.chmod(0o755)  # noqa: ASYNC240 - nothing else runs yet; PostgreSQL does not run as root
+        valkey = ValkeyServer(folder)
         valkey.start()
-        server = Server(Path(folder), valkey.url)
         try:
-            await server.start()
-            rates = [
-                await compare(server, sockets, chosen.rounds, chosen.seconds)
-                for sockets in map(int, chosen.sockets.split(","))
-            ]
-            await single_figures(server, Path(folder), max(rates))
+            for database in chosen.database.split(","):
+                for instances in map(int, chosen.instances.split(",")):
+                    print(f"\n## {database}, {instances} instance{'s' * (instances > 1)}")
+                    place = folder / f"{database}{instances}"
+                    async with running(place, valkey.url, database, instances) as servers:
+                        rates = [await compare(servers, size, chosen.rounds, chosen.seconds) for size in sizes]
+                        if instances == 1:
+                            await single_figures(servers[0], place, max(rates))
+                        if instances == 1 and database == "sqlite" and Chainlit.is_installed(chosen.peers):
+                            async with Chainlit.running(chosen.peers, place) as peer:
+                                await compare_peer(servers[0], peer, 50, chosen.rounds, chosen.seconds)
         finally:
-            server.stop()
             valkey.stop()
 
 

@@ -187,6 +187,17 @@ async def test_refused_acts_write_nothing_and_disturb_nobody(journal: Journal) -
     assert len(await log_of(journal, chat)) == 1
 
 
+async def test_a_row_that_somebody_else_has_changed_is_read_again(journal: Journal) -> None:
+    """A writer may keep what it wrote last only while nobody else has committed."""
+    chat = await new_chat(journal)
+    await journal.do(said("one", chat))
+    await journal.read(Conversation.objects.filter(pk=chat).update, state="human")
+    done = await journal.do(said("two", chat))
+    assert (done.state, done.lease, done.last_seq) == ("human", None, 2)
+    await journal.read(Conversation.objects.filter(pk=chat).delete)
+    assert (await journal.do(said("three", chat))).refused == "not_found"
+
+
 async def test_bad_data_is_its_own_callers(journal: Journal) -> None:
     chat, other = await new_chat(journal), await new_chat(journal)
     results = await asyncio.gather(

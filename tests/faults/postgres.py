@@ -8,8 +8,7 @@ from pathlib import Path
 from tests.conftest import free_port
 
 VERSIONS = Path("/usr/lib/postgresql")  # Debian keeps the server's programs out of PATH
-# fsync off: what is killed here is a process, never the machine.
-OPTIONS = "-c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=100"
+OPTIONS = "-c listen_addresses=127.0.0.1 -c max_connections=100"
 
 
 def programs() -> Path | None:
@@ -21,8 +20,10 @@ def programs() -> Path | None:
 
 
 class PostgresServer:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, durable: bool = False) -> None:
+        """Not `durable`: without fsync, for what tests kill is a process, never the machine."""
         self.folder = folder / "postgres"
+        self.fsync = "on" if durable else "off"
         self.port = free_port()
 
     @property
@@ -40,7 +41,7 @@ class PostgresServer:
         self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "supportdesk", "supportdesk")
 
     def start(self) -> None:
-        options = f"{OPTIONS} -c port={self.port} -c unix_socket_directories={self.folder}"
+        options = f"{OPTIONS} -c fsync={self.fsync} -c port={self.port} -c unix_socket_directories={self.folder}"
         self._run("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
 
     def stop(self, how: str = "immediate") -> None:

@@ -6,6 +6,7 @@ ORM's share of a message (a queryset, a model instance, a wrapped cursor) costs 
 """
 
 import functools
+import operator
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -138,6 +139,7 @@ TIME_PLACES = tuple(
     ROW_COLUMNS.index(name) for name in ("live_until", "turn_until", "closed_at", "updated_at", "waiting_since")
 )
 EMPTY_LIST = "[]"
+columns_of = operator.attrgetter(*ROW_COLUMNS)
 MOST_KNOWN = 10_000  # rows kept between two groups, a kilobyte each
 
 # ruff: noqa: S608 - every name in these statements is our own
@@ -321,9 +323,9 @@ class Known(threading.local):
 
     db: Any = None
     version: int = 0
-    rows: dict[int, Row]
+    rows: dict[int, tuple[Any, ...]]
 
-    def at(self, db: Any, version: int) -> dict[int, Row]:
+    def at(self, db: Any, version: int) -> dict[int, tuple[Any, ...]]:
         if db is not self.db or version != self.version or len(self.rows) > MOST_KNOWN:
             self.db, self.version, self.rows = db, version, {}
         return self.rows
@@ -348,15 +350,13 @@ class SqliteLog(Dialect):
         (version,) = self.db.execute("PRAGMA data_version").fetchone()
         held = known.at(self.db, version)
         # Taken out, and back only after the commit: what fails on the way is read again.
-        rows = {id_: held.pop(id_) for id_ in ids if id_ in held}
+        rows = {id_: Row(*held.pop(id_)) for id_ in ids if id_ in held}
         if len(rows) < len(ids):
             rows |= super().lock_rows(ids - rows.keys(), patient)
         return rows
 
     def keep(self, rows: dict[int, Row]) -> None:
-        for row in rows.values():
-            row.entries, row.tickets, row.changed = [], [], False
-        known.rows.update(rows)
+        known.rows.update({id_: columns_of(row) for id_, row in rows.items() if row.changed})
 
     def row(self, columns: Sequence[Any]) -> Row:
         made = list(columns)

@@ -75,6 +75,8 @@ AWAY = (
     "Please try again in a few minutes. " + PERSON
 )
 REFUSED = "I am sorry, that cannot be done here. " + PERSON
+NO_ORDER_BEGINS = "I find no order"
+NO_ORDER = NO_ORDER_BEGINS + " {number} of yours. Is the number right?"
 WHICH_ORDER = "Which order do you mean?"
 WHICH_ADDRESS_BEGINS = "What is the new address for order"
 WHICH_ADDRESS = WHICH_ADDRESS_BEGINS + " {number}? Please write it on one line, with the postcode."

@@ -26,7 +26,8 @@ CANCEL = re.compile(r"\bcancel(?:l?ed|ling|lation)?\b|\bcall off\b|\bcalled off\
 RETURN = re.compile(r"\b(?:return|send (?:it |them |this |that |my \w+ |order \S+ )?back|refund|money back)\b")
 ADDRESS = re.compile(r"\b(?:address|deliver(?:y|ed)?|send|ship(?:ped)?)\b")
 CHANGE = re.compile(r"\b(?:change|update|correct|different|new|instead|wrong|move|redirect|send|ship|deliver)\b")
-TO_ADDRESS = re.compile(r"\bto\s*:?\s+(?P<address>(?=\D*\d)\S.{6,})$", re.IGNORECASE | re.DOTALL)
+# What follows "to", if the order is not in it: "I want to change … of order 1053" names no address.
+TO_ADDRESS = re.compile(r"\bto\s*:?\s+(?P<address>(?=\D*\d)(?!.*\border\b)\S.{6,})$", re.IGNORECASE | re.DOTALL)
 STATUS = re.compile(
     r"\b(?:where(?:'s| is| are)|track(?:ing)?|status|when (?:will|does|is)|shipped|arriv(?:e|ed|ing)|dispatched"
     r"|delivered|how (?:is|about|far)|what about|what(?:'s| is) (?:up|happening|going on)|has|any news"
@@ -54,7 +55,16 @@ PLACE = re.compile(
     r"^\W*(?:(?:number|option|no\.?|the)\s+)?(\d|first|second|third|fourth|last)(?:\s+one)?(?:,? please)?\W*$"
 )
 PLACES = {"first": 1, "second": 2, "third": 3, "fourth": 4}
-ALONE = re.compile(r"^\W*(?:(?:it(?:'s| is)|order|number|no\.?|the|one)\W+)*(\d{3,10})(?:,? please)?\W*$")
+ALONE = re.compile(
+    r"^\W*(?:(?:oh|ah|sorry|my mistake|i (?:meant|mean)|it(?:'s| is| was| should be)|order|number|no\.?|the|one)\W+)*"
+    r"(\d{3,10})(?:,? (?:please|sorry|instead|of course))?\W*$"
+)
+SPOKEN_OF = re.compile(r"\border \*{0,2}(\d{3,10})\b", re.IGNORECASE)
+IT = r"(?:it|that|this)(?: one)?"
+ABOUT_IT = re.compile(
+    rf"\b(?:cancel|return|track|send) {IT}\b|\bstatus of {IT}\b|\bwhere(?: is|'s) {IT}\b|\bwhen (?:will|does|is) {IT}\b"
+    rf"|\b(?:has|is|was) {IT} (?:been |already |on its way|shipped|sent|dispatched|delivered|arrived|packed)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,13 @@ class Errand:
 def errand_of(context: TurnContext, text: str, tools: Mapping[str, Any]) -> Errand | None:
     """What this part of the customer's message asks for, if it is something that one of the tools does."""
     text = text.replace("’", "'").strip()
-    found = answer_to_question(context, text) or picked_order(context, text) or understood(text)
+    found = (
+        answer_to_question(context, text)
+        or picked_order(context, text)
+        or corrected_order(context, text)
+        or same_order(context, text)
+        or understood(text)
+    )
     return found if found is not None and found.tool in tools else None
 
 
@@ -176,3 +192,22 @@ def picked_order(context: TurnContext, text: str) -> Errand | None:
         return None
     named = [label for label in labels if number_in(label.lower()) == number[1]]
     return understood(named[0] if named else re.sub(r"\d{3,10}", number[1], labels[0]))
+
+
+def corrected_order(context: TurnContext, text: str) -> Errand | None:
+    """After we had found no such order: the right number, for what was asked with the wrong one."""
+    asked, number = last_said(context), ALONE.match(text.lower())
+    if asked is None or number is None or catalogue.NO_ORDER_BEGINS not in asked.text:
+        return None
+    before = [message.text for message in context.messages if message.role == "customer" and message.seq < asked.seq]
+    wrong = SPOKEN_OF.search(asked.text)
+    return understood(before[-1].replace(wrong[1], number[1])) if before and wrong else None
+
+
+def same_order(context: TurnContext, text: str) -> Errand | None:
+    """ "And when will it arrive?", when we have just spoken of one order."""
+    asked, said = last_said(context), text.lower()
+    if asked is None or number_in(said) or GENERAL.match(said) or not ABOUT_IT.search(said):
+        return None
+    numbers = set(SPOKEN_OF.findall(asked.text))
+    return understood(f"{text} (order {numbers.pop()})") if len(numbers) == 1 else None

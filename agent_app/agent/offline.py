@@ -199,6 +199,8 @@ async def find(context: TurnContext, search: Tool, question: str) -> Findings:
     if before is None or not questions.is_follow_up(question):
         return findings
     together: Findings = await search(context, query=f"{before} {question}")
+    if findings.band == Band.ANSWER and together.band != Band.ANSWER:
+        return findings  # "and how do I return something?" says by itself what it is about
     return together if together.probability > findings.probability or questions.leans_on_earlier(question) else findings
 
 

@@ -3,6 +3,7 @@ from django.urls import path
 from agent_app.demo import views
 
 urlpatterns = [
+    path("books", views.every_record),
     path("crm/customers/<str:ref>", views.customer),
     path("crm/customers/<str:ref>/tickets", views.tickets),
     path("billing/customers/<str:ref>/invoices", views.invoices),

@@ -112,6 +112,18 @@ def of_customer(kind: str, ref: str) -> list[dict[str, Any]]:
     return [record.to_wire() for record in records]
 
 
+# ---- all of it, for simulations and for whoever shows the shop ----
+
+
+@door("GET", "DELETE")
+def every_record(request: HttpRequest) -> dict[str, Any]:
+    """The books as they are; DELETE sets them back to their first day."""
+    if request.method == "DELETE":
+        books.reset()
+    records = DemoRecord.objects.order_by("kind", "number")
+    return {"results": [{"kind": r.kind, "number": r.number, "owner": r.owner, "data": r.to_wire()} for r in records]}
+
+
 # ---- crm ----
 
 

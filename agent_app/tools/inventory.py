@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 from urllib.parse import quote
 
+from agent_app.agent import catalogue
 from agent_app.agent.events import TurnContext
 from agent_app.tools.backend import Refusal, inventory
 from agent_app.tools.failures import NotAllowed, NotFound
@@ -46,9 +47,7 @@ async def order_status(context: TurnContext, order_number: NUMBER) -> dict[str, 
 async def own_order(context: TurnContext, order_number: str) -> dict[str, Any]:
     """Raises NotFound for one that does not exist and for one of somebody else, alike."""
     number = number_in(order_number)
-    unknown = NotFound(
-        f"There is no order {number} of this customer.", f"I find no order {number} of yours. Is the number right?"
-    )
+    unknown = NotFound(f"There is no order {number} of this customer.", catalogue.NO_ORDER.format(number=number))
     try:
         data = await inventory.get(context, f"orders/{quote(number, safe='')}")
     except NotFound:

@@ -18,7 +18,7 @@ from django.db import connection
 from django.utils import timezone
 
 from agent_app.management.commands import cleanup
-from agent_app.models import Conversation, Message, Ticket
+from agent_app.models import Conversation, Fact, Message, Ticket
 from tests.staff import is_live, live, live_redis, put, store_away  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
@@ -82,6 +82,16 @@ def test_takes_what_has_run_out_and_nothing_else(live: str, everything: None) ->
         "conversations_deleted": 0,
         "messages_deleted": 0,
     }, "a second run finds nothing"
+
+
+def test_facts_go_when_their_time_is_over(live: str) -> None:  # noqa: F811
+    now = timezone.now()
+    chat = conversation("alive", -timedelta(hours=1))
+    for name, until in (("name", now + timedelta(days=1)), ("order", now - timedelta(seconds=1))):
+        Fact.objects.create(conversation=chat, name=name, value="…", message_seq=1, expires_at=until)
+    assert "Facts to delete, whose time is over: 1." in run("--dry-run")
+    assert run_json()["facts_deleted"] == 1
+    assert [fact.name for fact in Fact.objects.all()] == ["name"]
 
 
 def test_a_dry_run_says_what_and_why_and_changes_nothing(live: str, everything: None) -> None:  # noqa: F811

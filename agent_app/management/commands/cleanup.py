@@ -24,7 +24,7 @@ from agent_app.doorbell import doorbell
 from agent_app.erasing import erase, forget_old_indexes
 from agent_app.journal import journal
 from agent_app.management.progress import Progress
-from agent_app.models import Attachment, AuditEntry, AuditSeal, Conversation, Erasure, Message
+from agent_app.models import Attachment, AuditEntry, AuditSeal, Conversation, Erasure, Fact, Message
 from agent_app.models.audit import RETENTION
 from agent_app.models.erasure import FOLDER, forget_chats, forget_files
 from agent_app.models.refusal import Unavailable
@@ -49,6 +49,7 @@ class Report:
     conversations_deleted: int = 0
     messages_deleted: int = 0
     files_deleted: int = 0
+    facts_deleted: int = 0
     erasures_finished: int = 0
     audit_sealed: int = 0
     audit_head: str = ""  # the newest seal's hash, for `verify_audit --head`
@@ -96,11 +97,13 @@ class Command(BaseCommand):
             self.sweep_sessions(report)
             self.delete_old(report, now)
             report.files_deleted += delete_lost_files()
+            report.facts_deleted, _ = Fact.objects.expired(now).delete()
             AuditEntry.objects.of_no_chat(now).erase(RETENTION)
             report.erasures_finished = self.finish_erasures(report)
             self.say(
                 f"Conversations: {report.conversations_closed} closed, {report.conversations_deleted} deleted "
-                f"with {report.messages_deleted} messages. Files: {report.files_deleted} deleted."
+                f"with {report.messages_deleted} messages. Files: {report.files_deleted} deleted. "
+                f"Facts past their time: {report.facts_deleted} deleted."
             )
             report.audit_sealed, report.audit_head = self.seal_audit()
 
@@ -150,6 +153,8 @@ class Command(BaseCommand):
             if settings.ATTACHMENT_RETENTION_DAYS
             else "Attachments are kept for as long as their conversations."
         )
+        report.facts_deleted = Fact.objects.expired(now).count()
+        self.say(f"Facts to delete, whose time is over: {report.facts_deleted}.")
         self.say(f"Erasures to finish: {report.erasures_finished}.")
         self.say(f"Audit entries to seal: {AuditEntry.objects.filter(number=None).count()}.")
 

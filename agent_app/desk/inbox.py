@@ -36,10 +36,11 @@ def tabs_of(user_id: int) -> list[Tab]:
 
 
 def cards_of(tab: Tab, words: str) -> tuple[list[dict[str, Any]], bool]:
-    """At most MOST_CARDS, each with its age, and whether there are more."""
+    """At most MOST_CARDS, and whether there are more; each with how long it has waited, or since it changed."""
     shown, following = cards.page(replace(tab.shows, q=words), "", MOST_CARDS)
     now, looking = timezone.now(), presence.looking()
-    aged = [{**cards.card(each, looking), "age": short_age(now - each.updated_at)} for each in shown]
+    ages = (short_age(now - (each.waiting_since or each.updated_at)) for each in shown)
+    aged = [{**cards.card(each, looking), "age": age} for each, age in zip(shown, ages, strict=True)]
     return aged, following is not None
 
 

@@ -95,6 +95,7 @@ def test_who_waits_longest_comes_first_elsewhere_who_wrote_last(staff: Client) -
     conversation(user_id="late", state="waiting", waiting_since=now, updated_at=now)
     assert names(staff.get("/desk/?tab=waiting")) == ["early", "late"]
     assert names(staff.get("/desk/?tab=all")) == ["late", "early"]
+    assert [card["age"] for card in staff.get("/desk/?tab=waiting").context["cards"]] == ["1 h", "now"]  # of waiting
 
 
 def test_search_finds_by_customer_ticket_thread_and_words(staff: Client) -> None:

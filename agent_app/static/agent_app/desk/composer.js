@@ -53,10 +53,11 @@ export class Composer {
     this.switchTo("reply");
     if (!this.lock.hidden) return this.focus();
     const { text } = this.papers.reply;
+    const { selectionStart, selectionEnd } = text; // kept here: a browser may forget it while the picker has the keyboard
     return this.canned.open(
       (picked) => {
         text.focus();
-        text.setRangeText(picked, text.selectionStart, text.selectionEnd, "end");
+        text.setRangeText(picked, selectionStart, selectionEnd, "end");
         text.dispatchEvent(new Event("input"));
       },
       () => text.focus(),

@@ -230,7 +230,7 @@ export class Inbox extends EventTarget {
 
   /** The row that it stands before: longest waiting first, elsewhere the newest first. */
   #behind(row, card) {
-    const key = Date.parse(card.waiting_since ?? card.updated_at);
+    const key = Date.parse(this.sortAt(card));
     const oldestFirst = this.tab === "waiting";
     for (const other of this.list.children) {
       const at = Date.parse(other.querySelector(".age")?.dataset.sortAt);
@@ -238,6 +238,10 @@ export class Inbox extends EventTarget {
       if (oldestFirst ? at > key : at < key) return other;
     }
     return this.list.querySelector(".empty");
+  }
+
+  sortAt({ waiting_since, updated_at }) {
+    return this.tab === "waiting" ? waiting_since : updated_at;
   }
 
   #sayWhenEmpty() {
@@ -281,10 +285,10 @@ function fill(node, card, inbox) {
   };
   set(".who", card.name);
   set(".preview", card.preview || "No message yet");
-  set(".age", shortAge(Date.now() - Date.parse(card.updated_at)));
+  const at = card.waiting_since ?? card.updated_at; // how long it has waited, or since it changed
+  set(".age", shortAge(Date.now() - Date.parse(at)));
   set(".state", card.state === "waiting" ? "Waiting" : card.answers);
-  node.querySelector(".age").dataset.at = card.updated_at;
-  node.querySelector(".age").dataset.sortAt = card.waiting_since ?? card.updated_at;
+  Object.assign(node.querySelector(".age").dataset, { at, sortAt: inbox.sortAt(card) });
   node.querySelector(".tick").hidden = !card.verified;
   node.querySelector(".state").className = `state ${card.state}`;
   const others = card.looking.filter((person) => !inbox.desk.isMe(person)).map(({ name }) => name);

@@ -82,6 +82,7 @@ class Part:
         self.at = ""  # where in the file we are, for the problems
         self.customer = scenario.customer
         self.talk: Talk | None = None
+        self.clicked: list[dict[str, Any]] = []  # what was offered and has been answered
         self.labelled: dict[str, tuple[dict[str, Any], int]] = {}  # frames that were sent, with their seq
 
     async def act(self) -> None:
@@ -186,7 +187,7 @@ class Part:
     async def confirm(self, agreed: bool, over: str) -> int:
         """A click on what is offered. To a model that only asks in words it is said in words, until it offers it."""
         for _ in range(ONCE_MORE if self.stage.mode != OFFLINE and agreed else 0):
-            if self.offer() is not None:
+            if self.offer() not in (None, *self.clicked):
                 break
             seq = await self.chat.send({"type": "send", "client_id": new_client_id(), "text": YES})
             await self.answered(seq)
@@ -195,6 +196,7 @@ class Part:
             if self.stage.mode == OFFLINE or agreed:
                 raise Trouble("nothing is offered to be confirmed")
             return await self.chat.send({"type": "send", "client_id": new_client_id(), "text": NO})
+        self.clicked.append(offer)
         id_ = offer["id"] if agreed else f"{offer['id']}:no"
         return await self.send({"type": "choice", "client_id": new_client_id(), "id": id_}, over)
 

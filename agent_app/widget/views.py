@@ -1,5 +1,6 @@
 """The customer's pages. The chat itself speaks to the API: nothing here knows a session."""
 
+import hashlib
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -7,9 +8,9 @@ from pathlib import Path
 import jwt
 from csp.decorators import csp_replace
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.views.decorators.cache import cache_control
 from django.views.decorators.clickjacking import xframe_options_exempt
 from django.views.decorators.http import etag, require_safe
@@ -18,6 +19,7 @@ from agent_app import demo
 from agent_app.markdown import to_html
 from agent_app.models import Article
 from agent_app.serializers import identity_key
+from agent_app.widget import language as languages
 from agent_app.widget import shop
 
 DEMO_LOGIN = timedelta(hours=12)
@@ -58,11 +60,41 @@ def demo_identity() -> str:
 @csp_replace({"frame-ancestors": framing_sites(settings.ALLOWED_ORIGINS, settings.ALLOWED_HOSTS, settings.DEBUG)})
 def chat(request: HttpRequest) -> HttpResponse:
     """The page within the iframe. Who may frame it is said by CSP alone: X-Frame-Options cannot name a site."""
-    return render(request, "agent_app/widget/chat.html")
+    language = languages.spoken(request)
+    with translation.override(language):
+        response = render(request, "agent_app/widget/chat.html")
+    response.headers["Content-Language"] = language
+    return response
+
+
+def strings_version(request: HttpRequest, language: str) -> str | None:
+    return version(languages.catalogue(language)) if language in dict(settings.LANGUAGES) else None
+
+
+@require_safe
+@cache_control(public=True, max_age=300)
+@etag(strings_version)
+def strings(request: HttpRequest, language: str) -> HttpResponse:
+    """The catalogue for the chat's scripts. Named in its address, so that one address is one language in every cache."""
+    if language not in dict(settings.LANGUAGES):
+        raise Http404
+    return HttpResponse(
+        languages.catalogue(language),
+        content_type="text/javascript; charset=utf-8",
+        headers={"Content-Language": language},
+    )
+
+
+def version(script: bytes) -> str:
+    return f'"{hashlib.sha256(script).hexdigest()[:20]}"'
+
+
+def embed_script() -> bytes:
+    return EMBED.read_bytes().replace(b"/* labels */ {}", languages.labels().encode())
 
 
 def embed_version(request: HttpRequest) -> str:
-    return f'"{EMBED.stat().st_mtime_ns:x}"'
+    return version(embed_script())
 
 
 @require_safe
@@ -70,7 +102,7 @@ def embed_version(request: HttpRequest) -> str:
 @etag(embed_version)
 def embed(request: HttpRequest) -> HttpResponse:
     """A short life in caches: every site that embeds it names this address, without a version."""
-    return HttpResponse(EMBED.read_bytes(), content_type="text/javascript; charset=utf-8")
+    return HttpResponse(embed_script(), content_type="text/javascript; charset=utf-8")
 
 
 @require_safe

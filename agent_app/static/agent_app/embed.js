@@ -2,7 +2,7 @@
  *   <script src="https://desk.example.com/widget.js" data-title="Acme help" async></script>
  *
  * Optional: data-questions="First?|Second?", data-user-id, data-identity (a JWT that proves the user id),
- * data-open-label, data-close-label. The element it makes has open(), close() and ask(question).
+ * data-lang (such as ar; else the browser's language), data-open-label, data-close-label. The element it makes has open(), close() and ask(question).
  * The chat lives in an iframe of the desk's own origin, so that neither page can style or read the other.
  */
 (() => {
@@ -12,6 +12,11 @@
   const page = new URL("widget/", script.src);
   const options = { ...script.dataset };
   const CHATTED = "supportdesk.chatted";
+  const LABELS = /* labels */ {}; // by language; the desk writes them here
+  const asked = known(options.lang);
+  const language = asked ?? navigator.languages.map(known).find(Boolean) ?? "en";
+  const labels = LABELS[language];
+  page.searchParams.set("lang", language);
 
   const STYLE = `
     :host { all: initial; position: fixed; inset: auto 20px 20px auto; z-index: 2147483000;
@@ -34,6 +39,7 @@
       box-shadow: 0 0 0 1px rgb(0 0 0 / 10%), 0 16px 56px rgb(0 0 0 / 26%); }
     :host(:dir(rtl)) .panel { right: auto; left: 20px; }
     iframe { display: block; width: 100%; height: 100%; border: 0; color-scheme: light dark; }
+    :host(:dir(rtl)) .badge { right: auto; left: -3px; }
     @media (prefers-reduced-motion: no-preference) {
       .panel { animation: rise 160ms ease-out; }
       @keyframes rise { from { opacity: 0; transform: translateY(12px); } }
@@ -61,6 +67,8 @@
 
     connectedCallback() {
       if (this.#panel) return;
+      this.lang = language;
+      if (asked) this.dir = labels.rtl ? "rtl" : "ltr"; // else the launcher stands where the site's page would have it
       const root = this.attachShadow({ mode: "open" });
       // A constructed sheet is not inline style, so that a strict policy of the site's own allows it.
       const sheet = new CSSStyleSheet();
@@ -70,7 +78,7 @@
       this.#panel = root.querySelector(".panel");
       this.#launcher = root.querySelector("button");
       this.#badge = root.querySelector(".badge");
-      this.#panel.setAttribute("aria-label", options.title || "Chat");
+      this.#panel.setAttribute("aria-label", options.title || labels.chat);
       this.#launcher.addEventListener("click", () => (this.#panel.hidden ? this.open() : this.close()));
       root.addEventListener("keydown", (event) => event.key === "Escape" && this.close());
       this.#label(0);
@@ -104,7 +112,7 @@
       if (this.#frame) return;
       this.#frame = document.createElement("iframe");
       this.#frame.src = page;
-      this.#frame.title = options.title || "Chat";
+      this.#frame.title = options.title || labels.chat;
       this.#frame.addEventListener("load", () => this.#connect());
       this.#panel.append(this.#frame);
     }
@@ -132,12 +140,19 @@
     }
 
     #label(unread) {
-      const open = options.openLabel || `Open chat${options.title ? `: ${options.title}` : ""}`;
-      const label = this.#panel.hidden ? open : options.closeLabel || "Close chat";
-      this.#launcher.setAttribute("aria-label", unread ? `${label} (${unread})` : label);
+      const open = options.openLabel || (options.title ? labels.openNamed.replace("%(title)s", () => options.title) : labels.open);
+      const label = this.#panel.hidden ? open : options.closeLabel || labels.close;
+      const count = new Intl.NumberFormat(language);
+      this.#launcher.setAttribute("aria-label", unread ? `${label} (${count.format(unread)})` : label);
       this.#badge.hidden = !unread;
-      this.#badge.textContent = unread > 9 ? "9+" : unread;
+      this.#badge.textContent = unread > 9 ? `${count.format(9)}+` : count.format(unread);
     }
+  }
+
+  /** The language among ours that a tag such as de-AT means, or nothing. */
+  function known(tag = "") {
+    const code = tag.toLowerCase();
+    return [code, code.split("-")[0]].find((name) => Object.hasOwn(LABELS, name));
   }
 
   // A page in a sandbox may have no storage at all; then the chat loads when it is opened.

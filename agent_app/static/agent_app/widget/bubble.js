@@ -3,9 +3,9 @@ import { element, icon, PATHS } from "./element.js";
 import { fileList } from "./files.js";
 import { judgement } from "./judgement.js";
 import { citationLink, rendered } from "./markdown.js";
-import { strings } from "./strings.js";
+import { locale, strings } from "./strings.js";
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
+const clock = new Intl.DateTimeFormat(locale, { hour: "numeric", minute: "2-digit" });
 
 export function sender({ role, author }) {
   if (role === "customer") return strings.you;
@@ -22,7 +22,7 @@ function body(message) {
 function sources(citations) {
   if (!citations.length) return null;
   const items = citations.map((citation) =>
-    element("li", {}, citationLink(citation, icon(PATHS.page), element("span", {}, `${citation.n}. ${citation.title}`))),
+    element("li", {}, citationLink(citation, icon(PATHS.page), element("span", { dir: "auto" }, `${citation.n}. ${citation.title}`))),
   );
   return element("ul", { class: "sources", "aria-label": strings.sources }, ...items);
 }
@@ -50,7 +50,7 @@ function choiceButtons(message, act) {
 }
 
 function choiceButton(choice, label, act, kind = "") {
-  return element("button", { type: "button", class: `choice ${kind}`.trim(), onclick: () => act.choose(choice) }, label);
+  return element("button", { type: "button", class: `choice ${kind}`.trim(), dir: "auto", onclick: () => act.choose(choice) }, label);
 }
 
 /** What is to be confirmed, in the desk's own words, whatever the message says; and the two answers to it. */

@@ -2,14 +2,14 @@
 import { Refused, Unreachable } from "./api.js";
 import { element, icon, PATHS } from "./element.js";
 import { forget, recall, remember } from "./memory.js";
-import { strings } from "./strings.js";
+import { locale, strings } from "./strings.js";
 
 const DRAFT = "supportdesk.files";
 const MOST = 5; // a message
 const TAKEN = ".txt,.md,.csv,.pdf,.docx,.html,image/png,image/jpeg,image/gif,image/webp";
 const OURS = "/api/v1/chat/sessions/"; // links to files begin so
 
-const unit = (value, name) => new Intl.NumberFormat(undefined, { style: "unit", unit: name, maximumFractionDigits: 1 }).format(value);
+const unit = (value, name) => new Intl.NumberFormat(locale, { style: "unit", unit: name, maximumFractionDigits: 1 }).format(value);
 
 export function sized(bytes) {
   return bytes < 1e6 ? unit(Math.max(1, Math.round(bytes / 1e3)), "kilobyte") : unit(bytes / 1e6, "megabyte");
@@ -19,7 +19,7 @@ export function sized(bytes) {
 export function fileList(attachments) {
   if (!attachments?.length) return null;
   const items = attachments.map(({ name, size, url }) =>
-    element("li", {}, element("a", { class: "file", href: url, download: name }, icon(PATHS.page), element("span", {}, name), element("small", {}, sized(size)))),
+    element("li", {}, element("a", { class: "file", href: url, download: name }, icon(PATHS.page), element("span", { dir: "auto" }, name), element("small", {}, sized(size)))),
   );
   return element("ul", { class: "files", "aria-label": strings.files }, ...items);
 }
@@ -179,7 +179,7 @@ export class Files extends EventTarget {
       "li",
       { class: item.state },
       icon(PATHS.page),
-      element("span", { class: "name" }, item.name),
+      element("span", { class: "name", dir: "auto" }, item.name),
       item.bar ?? element("small", {}, item.error ?? sized(item.size)),
       again || null,
       element(

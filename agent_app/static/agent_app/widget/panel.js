@@ -72,7 +72,7 @@ export class Panel {
     this.avatar = element("span", { class: "avatar", "aria-hidden": "true" }, icon(PATHS.assistant));
     this.badge = element("span", { class: "badge" }, strings.aiBadge);
     this.line = element("p", { class: "line", role: "status" });
-    const name = element("h1", {}, this.title);
+    const name = element("h1", {}, element("bdi", {}, this.title));
     const close = element("button", { type: "button", class: "icon", "aria-label": strings.close, onclick: onclose }, icon(PATHS.close));
     close.hidden = !onclose;
     return element("header", {}, this.avatar, element("div", {}, name, element("div", { class: "who" }, this.badge, this.line)), close);
@@ -81,7 +81,7 @@ export class Panel {
   #welcome(questions) {
     const ask = (question) => () => this.chat.send(question);
     const starters = (questions?.length ? questions : strings.starters).map((question) =>
-      element("li", {}, element("button", { type: "button", class: "starter", onclick: ask(question) }, question)),
+      element("li", {}, element("button", { type: "button", class: "starter", dir: "auto", onclick: ask(question) }, question)),
     );
     return (this.welcome = element(
       "section",

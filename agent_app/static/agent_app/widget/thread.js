@@ -2,12 +2,12 @@
 import { messageRow, pendingRow, sender, time } from "./bubble.js";
 import { element, icon, PATHS } from "./element.js";
 import { rendered } from "./markdown.js";
-import { strings } from "./strings.js";
+import { locale, strings } from "./strings.js";
 
 const GROUP_MS = 5 * 60_000;
 const GAP_PX = 12; // above an answer that is longer than the screen
 const NEAR_PX = 80; // this close to the end the thread follows what is new
-const dayName = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
+const dayName = new Intl.DateTimeFormat(locale, { weekday: "long", day: "numeric", month: "long" });
 
 function day(at) {
   const today = new Date();

@@ -75,7 +75,7 @@ def strings_version(request: HttpRequest, language: str) -> str | None:
 @cache_control(public=True, max_age=300)
 @etag(strings_version)
 def strings(request: HttpRequest, language: str) -> HttpResponse:
-    """The catalogue for the chat's scripts. Named in its address, so that one address is one language in every cache."""
+    """The catalogue for the chat's scripts. One address is one language, in every cache."""
     if language not in dict(settings.LANGUAGES):
         raise Http404
     return HttpResponse(

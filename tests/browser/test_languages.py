@@ -62,6 +62,7 @@ async def test_a_site_asks_for_arabic(page: Page, desk: Desk, width: int) -> Non
 
 async def test_the_launcher_stands_on_the_other_side(page: Page, desk: Desk) -> None:
     chat = await embedded(page, desk, 'data-lang="ar" data-title="Acme"')
+    await expect(chat.inside.get_by_placeholder("اكتب رسالة")).to_be_focused()
     await page.keyboard.press("Escape")
     await expect(chat.launcher).to_have_accessible_name("فتح المحادثة: Acme")
     box = await chat.launcher.bounding_box()

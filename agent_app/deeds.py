@@ -34,7 +34,8 @@ def said_of(intent: Intent | None, consent: Consent) -> Deed | None:
         return None if consent.decision.agreed else Deed(catalogue.TOO_LATE.format(summary=intent.summary))
     if intent.state == "declined" and not consent.decision.agreed:
         return Deed(catalogue.LEFT.format(summary=intent.summary))
-    return Deed(catalogue.SETTLED[intent.state].format(summary=intent.summary))
+    done = intent.tool if intent.state == "done" else None
+    return Deed(catalogue.SETTLED[intent.state].format(summary=intent.summary), done=done)
 
 
 async def carry_out(intent: Intent, context: TurnContext, tools: Mapping[str, Tool]) -> Done:
@@ -49,7 +50,7 @@ async def carry_out(intent: Intent, context: TurnContext, tools: Mapping[str, To
 def come_of(intent: Intent, outcome: ToolOutcome) -> Done:
     used = (intent.tool,)
     if isinstance(outcome, ToolResult):
-        return Done(Deed(sentence(intent, outcome.value), used), (intent.id, "done"))
+        return Done(Deed(sentence(intent, outcome.value), used, done=intent.tool), (intent.id, "done"))
     if isinstance(outcome, ToolError) and outcome.code not in UNKNOWN_OUTCOME:
         text = catalogue.NOT_DONE.format(summary=intent.summary, why=outcome.said)
         return Done(Deed(text.strip(), used), (intent.id, "refused"))

@@ -20,6 +20,7 @@ NO = re.compile(
     r"(?:[\s,.!]+(?:no|please|thanks|thank you|wait|stop|don'?t(?: do (?:it|that))?|do not(?: do (?:it|that))?|cancel"
     r"|do it|do that|leave it(?: as it is)?|never ?mind|forget (?:it|that)|not now|rather not|i changed my mind))*"
 )
+BEGINS_WITH_YES = re.compile(r"(?:yes|yep|yeah|yup|sure|ok(?:ay)?|confirm(?:ed)?|i confirm|go ahead|do it)\b")
 # Said after a click: then it is not clear any more, and nothing is done.
 SECOND_THOUGHTS = re.compile(r"\b(?:no|wait|stop|don'?t|do not|never ?mind|changed my mind|hold on|instead|rather)\b")
 
@@ -52,6 +53,15 @@ def in_words(context: TurnContext, message: ChatMessage) -> Decision | None:
     asked = [entry for entry in context.messages if entry.role != "customer" and entry.seq < message.seq]
     offer = asked[-1].confirm if asked and asked[-1].role == "agent" else None
     return Decision(str(offer["id"]), agreed) if offer else None
+
+
+def left_open(context: TurnContext) -> str | None:
+    """The summary of what was asked last, where the customer began with a yes and went on: it was not clearly one."""
+    before = [entry for entry in context.messages if entry.role != "customer" and entry.seq <= context.asked[0].seq]
+    offer = before[-1].confirm if before and before[-1].role == "agent" else None
+    if offer is None or not any(BEGINS_WITH_YES.match(plain(message.text)) for message in context.asked):
+        return None
+    return str(offer["summary"])
 
 
 def plain(text: str) -> str:

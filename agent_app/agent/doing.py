@@ -39,7 +39,9 @@ async def do(errand: Errand, context: TurnContext, tools: Mapping[str, Tool]) ->
     outcome = await call_tool(tools, context, errand.tool, errand.arguments)
     used = (errand.tool,)
     if isinstance(outcome, NeedsConfirmation):
-        return Report(catalogue.ASK.format(summary=outcome.summary), used, confirm=outcome)
+        asks = catalogue.ASK.format(summary=outcome.summary)
+        text = f"{asks}\n\n{catalogue.ONE_AT_A_TIME}" if errand.more else asks
+        return Report(text, used, confirm=outcome)
     if isinstance(outcome, ToolResult):
         return replace(SAY[errand.tool](outcome.value, errand), tools=used)
     return replace(trouble(outcome, errand), tools=used)

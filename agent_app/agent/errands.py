@@ -26,6 +26,10 @@ CANCEL = re.compile(r"\bcancel(?:l?ed|ling|lation)?\b|\bcall off\b|\bcalled off\
 RETURN = re.compile(r"\b(?:return|send (?:it |them |this |that |my \w+ |order \S+ )?back|refund|money back)\b")
 ADDRESS = re.compile(r"\b(?:address|deliver(?:y|ed)?|send|ship(?:ped)?)\b")
 CHANGE = re.compile(r"\b(?:change|update|correct|different|new|instead|wrong|move|redirect|send|ship|deliver)\b")
+# More than one order in a breath.
+SEVERAL = re.compile(
+    r"\border(?:s|ed)?\s+#?\d{3,10}\s*(?:,|&|and|or|as well as)\s*(?:(?:and|also|my|the)\s+)*(?:order\s+)?#?\d{3,10}\b"
+)
 # What follows "to", if the order is not in it: "I want to change … of order 1053" names no address.
 TO_ADDRESS = re.compile(r"\bto\s*:?\s+(?P<address>(?=\D*\d)(?!.*\border\b)\S.{6,})$", re.IGNORECASE | re.DOTALL)
 STATUS = re.compile(
@@ -75,6 +79,7 @@ class Errand:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     missing: str | None = None
     sure: bool = True  # False: for somebody who is not verified, the help pages answer it as well
+    more: bool = False  # the same is asked for other orders, too
 
 
 def errand_of(context: TurnContext, text: str, tools: Mapping[str, Any]) -> Errand | None:
@@ -99,16 +104,26 @@ def understood(text: str) -> Errand | None:
     return lookups(said, number, asking_in_general)
 
 
+def is_change(text: str) -> bool:
+    """It says by itself what is to be changed: "cancel order 1050"."""
+    found = understood(text.replace("’", "'").strip())
+    return found is not None and found.sure and found.tool in CHANGING
+
+
+CHANGING = frozenset({"cancel_order", "return_order", "change_delivery_address", "update_contact"})
+
+
 def changes(text: str, said: str, number: str | None) -> Errand | None:
     about = number is not None or PARCEL.search(said)
     order = {"order_number": number} if number else {}
     missing = None if number else "order_number"
     if NOT_WANTED.search(said):
         return None
-    if CANCEL.search(said) and about and (number or MINE.search(said)):
-        return Errand("cancel_order", order, missing, sure=bool(number))
-    if RETURN.search(said) and about and (number or re.search(r"\bmy\b", said)):
-        return Errand("return_order", order, missing, sure=bool(number))
+    several = SEVERAL.search(said) is not None
+    if (verb := CANCEL.search(said)) and about and (number or MINE.search(said)):
+        return Errand("cancel_order", order_of(said, verb, order), missing, sure=bool(number), more=several)
+    if (verb := RETURN.search(said)) and about and (number or re.search(r"\bmy\b", said)):
+        return Errand("return_order", order_of(said, verb, order), missing, sure=bool(number), more=several)
     if about and ADDRESS.search(said) and CHANGE.search(said) and (number or "address" in said):
         to = TO_ADDRESS.search(text)
         if to is not None and number:
@@ -118,6 +133,12 @@ def changes(text: str, said: str, number: str | None) -> Errand | None:
     if (contact := CONTACT.search(said)) and re.search(r"\b(?:change|update|new|correct)\b", said) and not number:
         return contact_change(text, contact["what"])
     return None
+
+
+def order_of(said: str, verb: re.Match[str], named: dict[str, str]) -> dict[str, str]:
+    """The order that the verb is about: "I have order 1042, and want to cancel 1050" names two."""
+    behind = number_in(said[verb.start() :])
+    return {"order_number": behind} if behind else named
 
 
 def contact_change(text: str, what: str) -> Errand | None:

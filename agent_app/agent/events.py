@@ -37,6 +37,7 @@ class Deed:
     text: str
     tools_used: tuple[str, ...] = ()
     confirm: "NeedsConfirmation | None" = None  # offered again, as nobody knows whether it was done
+    done: str | None = None  # the tool whose write has been performed, for certain
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,6 +181,8 @@ class Talk:
         self.options = options
         self.spent = Spent()
         self.evidence = Evidence()
+        if context.deed is not None and context.deed.done is not None:
+            self.evidence.add_deed(context.deed.done, writes=True)
         self._fence = prompt.Fence()
         longest = context.max_reply - KEPT_FOR_US if context.max_reply > 1000 else 150
         self.gate = Gate(self.evidence, longest, prompt.instructions(self._fence))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from agent_app.agent import catalogue
+from agent_app.agent.consent import left_open
 from agent_app.agent.events import Answer, Deed, Escalation, Event, Text, TurnContext
 from agent_app.agent.responder import Responder, Tool
 
@@ -108,7 +109,24 @@ def after(deed: Deed | None, answer: Answer) -> Answer:
 
 
 def where_things_stand(context: TurnContext, answer: Answer) -> tuple[Answer, str]:
-    """The answer with what is to be said of the hand-over, and that text by itself ("" for none)."""
+    """The answer with what is to be said of an open question and of the hand-over, and that text by itself ("" for
+    none).
+    """
+    answer, first = what_is_open(context, answer)
+    answer, more = about_the_person(context, answer)
+    return answer, first + more
+
+
+def what_is_open(context: TurnContext, answer: Answer) -> tuple[Answer, str]:
+    """ "Yes, and where is my parcel?" is no clear yes, and is not to be taken for one by who wrote it either."""
+    summary = left_open(context) if context.deed is None and answer.confirm is None and context.asked else None
+    if summary is None:
+        return answer, ""
+    more = "\n\n" + catalogue.NOT_CLEAR.format(summary=summary)
+    return replace(answer, text=answer.text + more), more
+
+
+def about_the_person(context: TurnContext, answer: Answer) -> tuple[Answer, str]:
     if context.state != "ai":
         more = "\n\n" + catalogue.STILL_WAITING.format(ticket=context.ticket)
         return replace(answer, text=answer.text + more), more

@@ -7,7 +7,7 @@ from typing import Any
 
 from agent_app.agent import catalogue, questions
 from agent_app.agent.doing import Report, do
-from agent_app.agent.errands import Errand, errand_of
+from agent_app.agent.errands import Errand, errand_of, is_change
 from agent_app.agent.events import (
     Answer,
     ChatMessage,
@@ -105,7 +105,7 @@ class OfflineResponder:
     async def _look_up(
         self, context: TurnContext, tools: Mapping[str, Tool], draft: Draft
     ) -> AsyncGenerator[Event, None]:
-        parts = questions.split(without_greeting(context.question))
+        parts = questions.split(without_greeting(context.question), is_change)
         asked = []
         for part in parts:
             errand = errand_of(context, part, tools)

@@ -1,6 +1,7 @@
 """What a message asks: one question or several, and whether it leans on what was said before."""
 
 import re
+from collections.abc import Callable
 
 from agent_app.agent.events import TurnContext
 
@@ -15,7 +16,8 @@ ASKING = re.compile(
 # "… and how do I …": a second question in the same sentence.
 SECOND = re.compile(
     r"(?:,\s*|\s+)(?:and|also|and also|or)\s+"
-    r"(?=(?:how|what|when|where|which|who|why|can i|can you|could you|do you|do i|is there|are there)\b)",
+    r"(?=(?:how|what|when|where|which|who|why|can i|can you|could you|do you|do i|is there|are there)\b"
+    r"|(?:please\s+)?(?:cancel|return|track|send back|change|update)\b[^.?!]{0,40}?\border\s+#?\d{3,10}\b)",
     re.IGNORECASE,
 )
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -30,18 +32,29 @@ POINTS_BACK = re.compile(
 SHORT = 6  # words: longer messages say what they are about
 
 
-def split(text: str) -> list[str]:
-    """The questions in a message, each with the statements before it, for those say what it is about."""
+def split(text: str, is_change: Callable[[str], bool] = lambda part: False) -> list[str]:
+    """The questions in a message, each with the statements before it, for those say what it is about.
+
+    What asks for a change (`is_change`) is whole in itself: what was said before and after is about something else.
+    """
     found: list[str] = []
     waiting: list[str] = []
+    changes = False  # whether the last one found is a change
     for sentence in SENTENCE.split(text):
         for part in SECOND.split(sentence):
             part = part.strip()
             if not WORD.search(part):
                 continue
             waiting.append(part)
-            if part.endswith("?") or ASKING.match(part):
-                found.append(" ".join(waiting))
+            if is_change(part):
+                found.append(part)
+                waiting, changes = [], True
+            elif part.endswith("?") or ASKING.match(part):
+                if changes and POINTS_BACK.search(part):  # "Cancel order 1050. Can you do that?"
+                    found[-1] = " ".join([found[-1], *waiting])
+                else:
+                    found.append(" ".join(waiting))
+                    changes = False
                 waiting = []
     if not found:
         return [" ".join(waiting)] if waiting else []

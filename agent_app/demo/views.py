@@ -134,6 +134,9 @@ def customer(request: HttpRequest, ref: str) -> dict[str, Any]:
 
     def change(body: dict[str, Any]) -> dict[str, Any]:
         record = customer_named(ref)
+        taken = DemoRecord.objects.filter(kind="customer", data__email=body.get("email") or "").exclude(pk=record.pk)
+        if taken.exists():  # a website may know its customers by their address
+            raise Refuse(409, "email_taken", "Another customer has this e-mail address.")
         for name in ("email", "phone"):
             if isinstance(body.get(name), str) and body[name]:
                 record.data[name] = body[name]

@@ -4,13 +4,14 @@ import re
 from typing import Annotated, Any
 
 from agent_app.agent.events import TurnContext
-from agent_app.tools.backend import crm
+from agent_app.tools.backend import Refusal, crm
 from agent_app.tools.failures import NotAllowed
 from agent_app.tools.registry import tool
 from agent_app.tools.shapes import customer_path, picked, rows
 
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]+\.[^@\s]{2,}")
 PHONE = re.compile(r"\+?[\d\s()/.-]{6,30}")
+REASONS = {"email_taken": "This e-mail address is in use already."}  # the back end's: what the customer reads
 CONTACT = ("name", "email", "phone", "address")
 
 
@@ -47,7 +48,11 @@ async def update_contact(
 ) -> dict[str, Any]:
     """Changes the e-mail address or the phone number that the company has of this customer."""
     change = {name: value.strip() for name, value in (("email", email), ("phone", phone)) if value.strip()}
-    now = picked(await crm.write(context, "PATCH", customer_path(context), change), ("id",), CONTACT)
+    try:
+        answer = await crm.write(context, "PATCH", customer_path(context), change)
+    except Refusal as refusal:
+        raise NotAllowed(f"The back end refuses: {refusal.reason}.", REASONS.get(refusal.reason, "")) from None
+    now = picked(answer, ("id",), CONTACT)
     changed = " and ".join(f"{name} is now {now.get(name)}" for name in change)
     return {**now, "said": f"Your {changed}.".replace("email", "e-mail address").replace("phone", "phone number")}
 

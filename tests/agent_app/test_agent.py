@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agent_app.agent import catalogue, questions
+from agent_app.agent.errands import is_change, understood
 from agent_app.agent.events import Answer, ChatMessage, Event, Text, ToolEnded, ToolStarted, TurnContext
 from agent_app.agent.loop import CustomerSupportAgent
 from agent_app.agent.offline import OfflineResponder
@@ -270,6 +271,25 @@ def test_the_default_agent(caplog: pytest.LogCaptureFixture) -> None:
 )
 def test_questions_of_a_message(text: str, parts: list[str]) -> None:
     assert questions.split(text) == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Where is order 1053? And cancel order 1031.", [("order_status", "1053"), ("cancel_order", "1031")]),
+        ("where is order 1053 and cancel order 1031", [("order_status", "1053"), ("cancel_order", "1031")]),
+        ("cancel order 1050 and where is order 1042?", [("cancel_order", "1050"), ("order_status", "1042")]),
+        ("Return order 1031. Cancel order 1050.", [("return_order", "1031"), ("cancel_order", "1050")]),
+        ("I have order 1042. Cancel order 1050.", [("cancel_order", "1050")]),
+        ("I have order 1042, and want to cancel 1050", [("cancel_order", "1050")]),
+        ("Cancel order 1050. Can you do that?", [("cancel_order", "1050")]),
+        ("My order is 1042. Where is it?", [("order_status", "1042")]),
+        ("order 1050: cancel it please", [("cancel_order", "1050")]),
+    ],
+)
+def test_each_thing_that_is_wanted_with_its_own_order(text: str, wanted: list[tuple[str, str]]) -> None:
+    parts = [understood(part) for part in questions.split(text, is_change)]
+    assert [(found.tool, found.arguments["order_number"]) for found in parts if found] == wanted
 
 
 SENTENCES = re.compile(r"(?<=[.!?:])\s+|\n+")

@@ -293,6 +293,22 @@ async def test_more_than_a_yes_is_answered_too(ana: Talk, shop: OrderSystem) -> 
     assert reply["reply_to"] == lease.asked_upto + 1
 
 
+async def test_a_yes_that_goes_on_is_no_yes_and_is_told_so(ana: Talk, shop: OrderSystem) -> None:
+    confirmation = await ana.offer()
+    reply = await ana.say("yes, and where is order 1050?")
+    assert "has been received" in reply["text"]
+    assert "I have not done this yet: Cancel order 1050" in reply["text"]
+    assert shop.effects == []
+    await ana.turn(await ana.click(confirmation))
+    assert shop.effects == [confirmation]
+
+
+async def test_two_orders_in_a_breath_are_asked_about_one_by_one(ana: Talk, shop: OrderSystem) -> None:
+    reply = await ana.say("cancel orders 1050 and 1043")
+    assert reply["confirm"]["summary"].startswith("Cancel order 1050")
+    assert reply["text"].endswith(catalogue.ONE_AT_A_TIME)
+
+
 async def test_every_call_is_in_the_audit_without_the_customers_words(ana: Talk, shop: OrderSystem) -> None:
     await ana.turn(await ana.click(await ana.offer()))
     await trail.flush()

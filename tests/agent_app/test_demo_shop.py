@@ -170,3 +170,14 @@ async def test_without_the_demo_there_is_no_such_back_end(tmp_path: Path) -> Non
         assert answer["metadata"]["circuit_breakers"] == {}
     finally:
         closed.stop()
+
+
+async def test_nobody_takes_anothers_address(shop_desk: Desk) -> None:
+    """A website may prove its customers by their address: who took Ben's would stand in his way."""
+    ana = await Chat.open(shop_desk.url, identity=identity())
+    offer = await say(ana, "change my email to ben@example.com")
+    assert "confirm" in offer
+    reply = await say(ana, "yes")
+    assert "in use already" in reply["text"]
+    ben = await Chat.open(shop_desk.url, identity=identity("ben@example.com"))
+    assert "Ben Doyle" in (await say(ben, "what data do you have of me?"))["text"]

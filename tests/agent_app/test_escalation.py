@@ -177,6 +177,27 @@ def test_a_reason_among_other_sentences(shop: KnowledgeIndex) -> None:
     assert (found.category, found.priority) == ("urgent", "urgent")
 
 
+ERRANDS = (
+    "cancel order 1050", "Cancel my order", "I ordered by mistake, cancel 1050", "stop my order", "list my orders",
+    "How is my order 1042 doing", "Cancel order 1053 instead", "return order 1031", "change the address of order 1053",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ERRANDS)
+def test_what_the_tools_do_needs_no_person_where_there_are_no_articles(shop: KnowledgeIndex, text: str) -> None:
+    none = KnowledgeIndex.build([], lambda texts: shop.vectors[: len(texts)])
+    assert policy().meant(text, ShopKnowledge(none).like) is None
+    found = policy().meant("There are orders on my card that I did not make.", ShopKnowledge(none).like)
+    assert found is not None
+
+
+@pytest.mark.parametrize("text", ["Somebody ordered in my name, cancel order 1050", "Order 1042 blew up in my hands."])
+def test_danger_that_names_an_order_is_danger(text: str) -> None:
+    found = policy().judge(text)
+    assert found is not None
+    assert found.category == "urgent"
+
+
 def test_words_alone_have_no_meaning(shop: KnowledgeIndex, settings: Any) -> None:
     settings.KNOWLEDGE_EMBEDDER = "none"
     assert ShopKnowledge(shop).like("a person", ("a person",), (), 0.0, 0.0) is None

@@ -3,11 +3,12 @@
 import asyncio
 import time
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
 from agent_app.agent import catalogue
-from agent_app.agent.events import Answer, ChatMessage, Text, TurnContext
+from agent_app.agent.events import Answer, ChatMessage, Deed, Text, TurnContext
 from agent_app.agent.llm import LanguageModelResponder
 from agent_app.agent.loop import CustomerSupportAgent
 from agent_app.agent.responder import Known, ResponderOptions
@@ -142,3 +143,17 @@ async def test_a_turn_has_its_own_limit_of_tokens(model: ModelServer) -> None:
     answer = await answer_of(agent(Notebook(), max_tokens=100), turn())
     assert answer.text.startswith(catalogue.MODEL_AWAY)
     assert len(model.requests) == 1
+
+
+async def test_what_was_just_done_backs_what_the_model_says_of_it_and_no_more(model: ModelServer) -> None:
+    done = Deed("Order 1050 is cancelled.", ("cancel_order",), done="cancel_order")
+    for deed, said, passes in (
+        (done, "I have cancelled order 1050.", True),
+        (done, "I have refunded you.", False),
+        (Deed("This could not be done.", ("cancel_order",)), "I have cancelled order 1050.", False),
+    ):
+        model.script = lambda body, said=said: says(said)
+        events = agent(Notebook()).answer(replace(turn(3), deed=deed))
+        answer = [event async for event in events if isinstance(event, Answer)][-1]
+        assert answer.text.startswith(deed.text)
+        assert (said in answer.text) is passes, answer.text

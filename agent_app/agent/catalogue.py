@@ -56,7 +56,10 @@ IN_DOUBT = (
     "You can confirm it once more; it is never done twice. " + PERSON
 )
 NOT_OPEN = "That is not open to confirm any more. Tell me again what you would like me to do."
-NOT_CLEAR = "I have not done this yet: {summary}\n\nIf you want it, use the button under my question, or ask me for it once more."
+NOT_CLEAR = (
+    "I have not done this yet: {summary}\n\n"
+    "If you want it, use the button under my question, or ask me for it once more."
+)
 SETTLED = {
     "done": "This is done already: {summary}",
     "declined": "You had said no to this, so I have left it: {summary}\n\nTell me if you want it after all.",

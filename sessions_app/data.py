@@ -7,7 +7,7 @@ meet, counters are native ones, and a field that a newer version added stays whe
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -98,6 +98,8 @@ def moment(given: datetime | str | None) -> datetime | None:
 
 def utc(given: datetime | str) -> datetime:
     when = datetime.fromisoformat(given) if isinstance(given, str) else given
+    if not isinstance(when, datetime):
+        raise TypeError(f"{when!r} is no datetime.")
     return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
 
 
@@ -157,6 +159,14 @@ def check_id(session_id: str) -> None:
         session_id.encode()  # a lone surrogate is no text: UnicodeEncodeError is a ValueError
 
 
+def checked(session_ids: Iterable[str]) -> list[str]:
+    """Each once. All are looked at before anything is done to one of them."""
+    ids = list(dict.fromkeys(session_ids))
+    for session_id in ids:
+        check_id(session_id)
+    return ids
+
+
 def check_size(fields: Mapping[str, str | None]) -> None:
     size = size_of(fields)
     if size > MAX_BYTES:
@@ -173,7 +183,7 @@ def encode_field(name: str, value: Any) -> str | None:
     if name in TEXTS:
         if value is not None and not isinstance(value, str):
             raise TypeError(f"{name} is a text or None, not a {type(value).__name__}.")
-        return value
+        return None if value is None else str.__str__(value)  # of an enumeration's member, its text
     if name == "escalated":
         return "1" if value else "0"
     if name == "message_count":
@@ -181,7 +191,7 @@ def encode_field(name: str, value: Any) -> str | None:
             raise TypeError(f"message_count is a whole number, not {value!r}.")
         if not fits(value):
             raise ValueError("message_count does not fit in 64 bits.")
-        return str(value)
+        return str(int(value))
     return None if value is None else str(microseconds(value))
 
 
@@ -245,6 +255,8 @@ class Changes:
         for name, value in updates.items():
             check_key(name, "updates")
             changes.note(name, value, atomic and is_number(value))
+        # What alone is too large for a session never sets out: a server cuts the connection of all at half a gigabyte.
+        check_size({**changes.texts, **dict.fromkeys(changes.added, "")})
         return changes
 
     def note(self, name: str, value: Any, adds: bool) -> None:
@@ -266,6 +278,9 @@ class Changes:
             raise TypeError(f"{delta!r} is not a number to add.")
         check_json(delta, "delta")
         dumps(delta)  # ValueError past the digits that Python writes
+        if len(name) > MAX_BYTES:
+            check_size({name: ""})
+        delta = int(delta) if isinstance(delta, int) else float(delta)  # an enumeration's member is written otherwise
         if name not in KNOWN:
             self.added["m:" + name] = delta
         elif name == "message_count" and isinstance(delta, int):

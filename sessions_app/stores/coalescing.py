@@ -66,7 +66,7 @@ class Line(asyncio.Protocol):
         self._answered = 0
         self._marks: deque[int] = deque(maxlen=TICKS)
         self._watchdog: asyncio.TimerHandle | None = None
-        self._room: asyncio.Future[None] | None = None
+        self._outside: deque[asyncio.Future[None]] = deque()  # callers for whom there is no room yet
 
     # ---- asking ---------------------------------------------------------------------------------------
 
@@ -124,11 +124,17 @@ class Line(asyncio.Protocol):
         return len(self._waiting) >= MAX_WAITING
 
     async def room(self) -> None:
-        """Wait until fewer than MAX_WAITING wait; the watchdog bounds it."""
+        """Wait until fewer than MAX_WAITING wait, whoever came first before the others; the watchdog bounds it."""
+        put = self._outside.append
         while self.full and self.open:
-            if self._room is None:
-                self._room = self.loop.create_future()
-            await asyncio.shield(self._room)
+            called = self.loop.create_future()
+            put(called)
+            put = self._outside.appendleft  # whoever was called in and found no room is the next
+            try:
+                await called
+            except asyncio.CancelledError:
+                self._make_room()  # for another one, if this one had been called
+                raise
 
     # ---- asyncio.Protocol -----------------------------------------------------------------------------
 
@@ -158,7 +164,7 @@ class Line(asyncio.Protocol):
             self.abort("its replies make no sense")
         if well and self.breaker.failures and self.greeted and self.open and not self.retired:
             self.breaker.succeeded()
-        if self._room is not None and not self.full:
+        if self._outside:
             self._make_room()
         if self.retired and not waiting:
             self.loop.call_soon(self.abort, "retired")
@@ -232,9 +238,13 @@ class Line(asyncio.Protocol):
         self._make_room()
 
     def _make_room(self) -> None:
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
-        self._room = None
+        """Call in as many as there is room for: to wake all of them each time would cost the square of their number."""
+        room = MAX_WAITING - len(self._waiting) if self.open else len(self._outside)
+        while room > 0 and self._outside:
+            called = self._outside.popleft()
+            if not called.done():
+                called.set_result(None)
+                room -= 1
 
     async def drained(self) -> None:
         waiting = [caller for caller in self._waiting if caller is not _CLOCK]

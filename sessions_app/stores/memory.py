@@ -17,6 +17,7 @@ from sessions_app.data import (
     check_id,
     check_size,
     check_total,
+    checked,
     decode,
     encode,
     from_microseconds,
@@ -28,6 +29,7 @@ from sessions_app.stores.base import CLAIM_SECONDS, Page, SessionStore, check_sl
 from sessions_app.table import Entry, Recency, SessionTable, now_us
 
 CLAIMS = 200  # endings told in one batch
+LARGEST = 2**63 - 1
 AT_ONCE = 200  # sessions that may have expired looked at under one hold of the lock
 
 
@@ -96,14 +98,15 @@ class InMemorySessionStore(SessionStore):
     async def increment_counter(self, session_id: str, field: str, delta: float = 1) -> int | float:
         check_id(session_id)
         changes = counter(field, delta)
-        fields = self._change(session_id, changes)
-        if fields is None:
-            return 0
         [name] = changes.added
-        value: int | float = loads(fields[name])
+        sums = self._change(session_id, changes)
+        if sums is None:
+            return 0
+        value: int | float = loads(sums[name])
         return value
 
     def _change(self, session_id: str, changes: Changes) -> dict[str, str] | None:
+        """The sums of what was added, or None if the session is absent."""
         now = now_us()
         table = self._table
         with table.lock:
@@ -119,7 +122,8 @@ class InMemorySessionStore(SessionStore):
             else:
                 entry.fields = fields
                 table.note_activity(entry)
-            return fields
+            # Not the fields themselves: another thread may change them as soon as the lock is free.
+            return {name: fields[name] for name in changes.added}
 
     async def count_message(self, session_id: str, total: int | None = None) -> SessionData | None:
         check_id(session_id)
@@ -132,7 +136,7 @@ class InMemorySessionStore(SessionStore):
                 return None
             fields = entry.fields
             count = int(fields["message_count"])
-            fields["message_count"] = str(count + 1 if total is None else max(count, total))
+            fields["message_count"] = str(min(count + 1, LARGEST) if total is None else max(count, total))
             fields["updated_at"] = fields["last_activity"] = str(now)
             table.note_activity(entry)
             table.renew(session_id, entry, now + entry.ttl)
@@ -185,7 +189,8 @@ class InMemorySessionStore(SessionStore):
         return {session_id: data for session_id, data in found.items() if data is not None}
 
     async def delete_many(self, session_ids: Iterable[str]) -> int:
-        endings = [await self._end(session_id, "deleted", None) for session_id in dict.fromkeys(session_ids)]
+        ids = checked(session_ids)
+        endings = [await self._end(session_id, "deleted", None) for session_id in ids]
         ended = [ending for ending in endings if ending is not None]
         await self._handle(ended)
         return len(ended)

@@ -4,7 +4,8 @@ import asyncio
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -734,3 +735,98 @@ async def test_a_forged_cursor_is_refused(store: SessionStore, cursor: Any) -> N
     await fresh(store)
     with pytest.raises(ValueError, match="cursor"):
         await store.page(cursor)
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "after"),
+    [
+        (2**53, None, 2**53 + 1),
+        (2**53, 2**53 + 1, 2**53 + 1),
+        (2**53 + 1, 2**53, 2**53 + 1),
+        (999, 1000, 1000),
+        (1000, 999, 1000),
+        (-5, 3, 3),
+        (-5, None, -4),
+        (2**63 - 1, None, 2**63 - 1),
+        (2**63 - 1, 2**63 - 2, 2**63 - 1),
+    ],
+)
+async def test_messages_are_counted_exactly(store: SessionStore, count: int, total: int | None, after: int) -> None:
+    await fresh(store, message_count=count)
+    data = await store.count_message("s", total)
+    assert data is not None
+    assert data.message_count == after
+    assert await store.get("s") == data
+    assert await store.increment_counter("s", "message_count", -1) == after - 1
+
+
+async def test_delete_many_of_an_id_that_is_none_ends_nothing(
+    store: SessionStore, ended: list[tuple[str, str, str | None]]
+) -> None:
+    for name in "abc":
+        await fresh(store, name)
+    with pytest.raises(ValueError, match="session id"):
+        await store.delete_many(["a", "", "b"])
+    assert sorted(await store.list_active()) == ["a", "b", "c"]
+    assert await store.delete_many(["a", "b", "a"]) == 2
+    assert sorted(ended) == [("a", "deleted", None), ("b", "deleted", None)]
+
+
+class Plan(int, Enum):
+    GOLD = 3
+
+
+class Channel(str, Enum):  # noqa: UP042 - older code has these
+    WEB = "web"
+
+
+async def test_members_of_enumerations_are_their_values(store: SessionStore) -> None:
+    given = SessionData("s", Channel.WEB, message_count=Plan.GOLD, metadata={"plan": Plan.GOLD, "from": Channel.WEB})
+    assert await store.set("s", given)
+    data = await store.get("s")
+    assert data is not None
+    assert type(data.user_id) is str
+    assert (data.user_id, data.message_count) == ("web", 3)
+    assert data.metadata == {"plan": 3, "from": "web"}
+    assert await store.increment_counter("s", "n", Plan.GOLD) == 3
+    assert await store.update("s", {"n": Plan.GOLD}, atomic=True)
+    assert await store.increment_counter("s", "n") == 7
+
+
+async def test_what_alone_is_too_large_never_sets_out(store: SessionStore) -> None:
+    """A server closes the connection that everybody shares when a text has half a gigabyte."""
+    text = "x" * (MAX_BYTES + 1)
+    for name in ("absent", "s"):
+        for call in (
+            store.update(name, {"a": text}),
+            store.update(name, {"metadata": {"a": text}}),
+            store.update(name, {"user_id": text}),
+            store.update(name, {text: 1}, atomic=True),
+            store.increment_counter(name, text),
+            store.increment_counter(name, text, 0.5),
+        ):
+            with pytest.raises(ValueError, match=r"2621\d\d bytes"):
+                await call
+        await fresh(store)
+
+
+@pytest.mark.parametrize("wrong", [5, 1.5, date(2026, 1, 2)])
+async def test_what_is_no_datetime_is_refused(store: SessionStore, wrong: Any) -> None:
+    await fresh(store)
+    with pytest.raises(TypeError, match="no datetime"):
+        await store.set("s", SessionData("s", created_at=wrong))
+    with pytest.raises(TypeError, match="no datetime"):
+        await store.update("s", {"created_at": wrong})
+
+
+async def test_a_long_list_keeps_its_order(store: SessionStore) -> None:
+    """It is asked for in parts."""
+    names = [f"s{n}" for n in range(4500)]
+    for name in names:
+        await store.set(name, SessionData(name, user_id="u"))
+    assert await store.list_active() == names[::-1]
+    assert await store.sessions_of("u") == names[::-1]
+    assert list(await store.get_many(names)) == names
+    assert len((await store.page(limit=4200))[0]) == 4200
+    assert await store.delete_many(names) == 4500
+    assert await store.count_active() == 0

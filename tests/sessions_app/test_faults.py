@@ -20,6 +20,7 @@ from redis.retry import Retry
 from sessions_app.servers import Server
 from sessions_app.stores import RedisSessionStore, SessionData, SessionStore, StoreUnavailable
 from sessions_app.stores.breaker import Breaker
+from sessions_app.stores.coalescing import MAX_WAITING
 from tests.conftest import ValkeyServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("alone")]
@@ -535,3 +536,73 @@ async def test_a_host_that_is_no_name_counts_as_away(host: str) -> None:
     assert await store.get("s") is None
     assert await store.set("s", SessionData("s")) is False
     assert store.available is False
+
+
+async def test_an_end_to_tell_does_not_keep_the_sweeper_of_a_full_server_from_what_has_expired(
+    store: RedisSessionStore, admin: redis.Redis, ended: list[tuple[str, str, str | None]]
+) -> None:
+    names = [f"s{n}" for n in range(40)]
+    for name in names:
+        await store.set(name, SessionData(name), 0.01)
+    await store.set("told late", SessionData("told late"))
+    bucket = store._place("told late")[0]
+    await asyncio.sleep(0.02)
+    assert await store.cleanup_expired() == 40
+    await store._run("finish", "told late", '["deleted",null]', "0")  # as the cache's delete does
+    others = [name for name in names if store._place(name)[0] != bucket]
+    for name in others:
+        await store.set(name, SessionData(name), 0.01)
+    await asyncio.sleep(0.02)
+    ended.clear()
+    admin.config_set("maxmemory", "1")
+    assert await store.cleanup_expired() == len(others)
+    assert sorted(ended) == sorted([("told late", "deleted", None), *((name, "expired", None) for name in others)])
+
+
+async def test_a_full_server_and_a_replica_are_read_all_the_same_where_reading_renews(
+    own_valkey: ValkeyServer, admin: redis.Redis
+) -> None:
+    store = RedisSessionStore(own_valkey.url, "f:", 300, sliding=True, options=FAST)
+    await store.set("s", SessionData("s", user_id="u"))
+    admin.config_set("maxmemory", "1")
+    data = await store.get("s")
+    assert data is not None
+    assert data.user_id == "u"
+    admin.config_set("maxmemory", "0")
+    admin.execute_command("REPLICAOF", "127.0.0.1", "1")
+    assert await store.get("s") == data
+    assert await store.get("absent") is None
+
+
+async def test_many_more_callers_than_there_is_room_for(store: RedisSessionStore) -> None:
+    """They are called in by turns, and not all each time: three times as many cost about three times as much."""
+    patient = RedisSessionStore(f"redis://{store._scripts.server}", "f:", 300, options={"SOCKET_TIMEOUT": 60})
+    await patient.set("s", SessionData("s", metadata={"text": "x" * 2000}))
+    answered: list[int] = []
+
+    async def ask(n: int) -> None:
+        assert await patient.get("s") is not None
+        answered.append(n)
+
+    async def cost(count: int) -> float:
+        answered.clear()
+        began = time.process_time()
+        await asyncio.gather(*map(ask, range(count)))
+        assert all(abs(place - n) < 1000 for place, n in enumerate(answered))
+        return time.process_time() - began
+
+    few = await cost(MAX_WAITING)
+    many = await cost(3 * MAX_WAITING)
+    assert many < 7 * few
+
+
+async def test_a_caller_that_is_cancelled_when_it_is_called_in_gives_its_place_on(store: RedisSessionStore) -> None:
+    await store.set("s", SessionData("s"))
+    inside = [asyncio.create_task(store.get("s")) for _ in range(MAX_WAITING)]
+    outside = [asyncio.create_task(store.get("s")) for _ in range(2 * MAX_WAITING)]
+    last = asyncio.create_task(store.get("s"))
+    await asyncio.wait(inside, return_when=asyncio.FIRST_COMPLETED)
+    for task in outside:
+        task.cancel()
+    assert await asyncio.wait_for(last, 10) is not None
+    assert all(task.result() is not None for task in inside)

@@ -398,3 +398,11 @@ async def test_a_sweep_that_fails_does_not_end_the_sweeper(caplog: pytest.LogCap
         await swept.wait()
     await sweeper.stop()
     assert "sessions.sweep_failed" in caplog.text
+
+
+async def test_what_an_id_says_is_no_cause(redis_store: RedisSessionStore, ended: Ended) -> None:
+    name = 'x\n["expired",null]\ny'
+    await redis_store.set(name, SessionData(name))
+    await redis_store._run("finish", name, '["deleted",null]', "0")  # as the cache's delete does
+    assert await redis_store.cleanup_expired() == 0
+    assert ended == [(name, "deleted", None)]

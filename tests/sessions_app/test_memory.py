@@ -1,6 +1,7 @@
 """What only the memory store has: its table, one lock, and how much happens under it."""
 
 import asyncio
+import threading
 import time
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable
@@ -140,3 +141,32 @@ async def test_a_session_that_has_expired_cannot_be_deleted(
         assert await store.delete("s1") is False
         assert await store.cleanup_expired() == 2
     assert sorted(ended) == [("s0", "expired", None), ("s1", "expired", None)]
+
+
+class Watched:
+    """A lock that, the moment it is free, lets another thread do something."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self.lock = threading.Lock()
+        self.then: Callable[[], None] | None = then
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.lock.release()
+        then, self.then = self.then, None
+        if then is not None:
+            thread = threading.Thread(target=then)
+            thread.start()
+            thread.join()
+
+
+async def test_an_increment_gives_its_own_sum_though_another_thread_counts_at_once(store: InMemorySessionStore) -> None:
+    await store.set("s", SessionData("s"))
+    counted: list[SessionData | None] = []
+    store._table.lock = Watched(lambda: counted.append(asyncio.run(store.count_message("s"))))  # type: ignore[assignment]
+    assert await store.increment_counter("s", "message_count") == 1
+    [data] = counted
+    assert data is not None
+    assert data.message_count == 2

@@ -14,6 +14,7 @@ from rest_framework.response import Response
 
 from agent_app import chat
 from agent_app.authentication import ApiTokenLogin, StaffLogin
+from agent_app.desk.caller import VIEW, Caller
 from agent_app.models import ApiToken, Attachment, Conversation
 from agent_app.models.refusal import Refused
 from agent_app.serializers import AttachmentSerializer, UploadSerializer
@@ -82,6 +83,8 @@ class AttachmentView(CustomerView):
 
     @extend_schema(
         operation_id="chat_attachment",
+        # Said here: the schema would take the two lenient readers of a bearer for schemes of their own.
+        auth=[{"staffToken": []}, {"sessionToken": []}, {"cookieAuth": []}],
         responses={(200, "application/octet-stream"): OpenApiTypes.BINARY, **{c: ERRORS[c] for c in (401, 404, 503)}},
     )
     def get(self, request: Request, session_id: str, attachment_id: str) -> HttpResponse:
@@ -103,7 +106,11 @@ class AttachmentView(CustomerView):
             },
         )
 
-    @extend_schema(operation_id="chat_detach", responses=answers(204, None, 401, 404, 409, 503))
+    @extend_schema(
+        operation_id="chat_detach",
+        auth=[{"sessionToken": []}],
+        responses=answers(204, None, 401, 404, 409, 503),
+    )
     def delete(self, request: Request, session_id: str, attachment_id: str) -> Response:
         """Takes back a file that no message holds yet."""
         if not isinstance(request.auth, str):
@@ -118,7 +125,7 @@ def opened_attachment(request: Request, session_id: str, attachment_id: str) -> 
         chats = Conversation.objects.filter(pk=customers_chat(request, session_id).pk)
     elif not request.user or not request.user.is_authenticated:
         raise NotAuthenticated
-    elif not (request.user.is_staff and request.user.has_perm("agent_app.view_conversation")):
+    elif not (request.user.is_staff and Caller(request.user, request.auth).may(VIEW)):
         raise PermissionDenied
     else:
         chats = Conversation.objects.filter(session_id=session_id)

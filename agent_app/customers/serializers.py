@@ -7,7 +7,7 @@ from rest_framework import serializers
 from agent_app.serializers import ReceiptSerializer
 
 
-class CustomerSerializer(serializers.Serializer[Any]):
+class NamedCustomerSerializer(serializers.Serializer[Any]):
     user_id = serializers.CharField(max_length=200, help_text="the customer, as your website names them")
 
 

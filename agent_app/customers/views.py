@@ -8,12 +8,12 @@ from drf_spectacular.utils import OpenApiTypes, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agent_app.customers.serializers import CheckedReceiptSerializer, CustomerSerializer
+from agent_app.customers.serializers import CheckedReceiptSerializer, NamedCustomerSerializer
 from agent_app.erasing import erase_or_leave
 from agent_app.export import export
 from agent_app.models import Erasure
 from agent_app.serializers import ReceiptSerializer
-from sessions_app.staff import StaffView, answers
+from sessions_app.staff import ERROR, StaffView, answers
 
 
 class EraseCustomer(StaffView):
@@ -23,7 +23,7 @@ class EraseCustomer(StaffView):
         operation_id="customers_erase",
         summary="Erase everything of a customer",
         description="While the session store is away the receipt is `pending`; `manage.py cleanup` goes on with it.",
-        request=CustomerSerializer,
+        request=NamedCustomerSerializer,
         responses=answers(202, ReceiptSerializer, 400, 503),
     )
     def post(self, request: Request) -> Response:
@@ -51,8 +51,8 @@ class ExportCustomer(StaffView):
     @extend_schema(
         operation_id="customers_export",
         summary="Everything of a customer, as a ZIP",
-        request=CustomerSerializer,
-        responses={**answers(200, None, 400), (200, "application/zip"): OpenApiTypes.BINARY},
+        request=NamedCustomerSerializer,
+        responses={(200, "application/zip"): OpenApiTypes.BINARY, **dict.fromkeys((400, 401, 403), ERROR)},
     )
     def post(self, request: Request) -> FileResponse:
         file = TemporaryFile()  # noqa: SIM115 - the response closes it
@@ -62,6 +62,6 @@ class ExportCustomer(StaffView):
 
 
 def named_customer(request: Request) -> str:
-    given = CustomerSerializer(data=request.data)
+    given = NamedCustomerSerializer(data=request.data)
     given.is_valid(raise_exception=True)
     return str(given.validated_data["user_id"])

@@ -21,6 +21,7 @@ NEWEST = 200  # messages of a conversation at once
 VIEW = "agent_app.view_conversation"
 MAY_SEE_NOTES = "agent_app.view_note"
 MAY_SEE_AUDIT = "agent_app.view_auditentry"
+MAY_SEE_SESSION = "sessions_app.view_session"
 
 
 class DeskView(StaffView):
@@ -76,7 +77,8 @@ class ConversationDetail(DeskView):
         if self.may(MAY_SEE_NOTES):
             answer["notes"] = [note.to_wire() for note in found.notes.all()]
         answer["packet"] = handed_over
-        answer["details"] = details.details(found, live, self.may(MAY_SEE_AUDIT))
+        shown = live if self.may(MAY_SEE_SESSION) else None
+        answer["details"] = details.details(found, shown, self.may(MAY_SEE_AUDIT))
         return Response(answer)
 
 

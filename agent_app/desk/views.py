@@ -31,7 +31,7 @@ def staff_page(view: View) -> View:
     """Behind the staff login; who lacks the permission is told so, rather than asked to log in again."""
 
     def allowed(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if not request.user.has_perm("agent_app.view_conversation"):
+        if not (request.user.is_staff and request.user.has_perm("agent_app.view_conversation")):
             return render(request, "agent_app/desk/forbidden.html", status=403)
         return view(request, *args, **kwargs)
 

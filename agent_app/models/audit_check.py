@@ -96,10 +96,12 @@ class AuditCheck:
         if kept is not None:
             if row.digest_with(kept) != row.digest:
                 self._found("changed", row.number or row.pk, f"{name} or its details were changed.")
-        elif row.erased_for == RETENTION or row.erased_for in self.receipts:
-            self.erased += 1
-        else:
+        elif row.erased_for != RETENTION and row.erased_for not in self.receipts:
             self._found("details", row.number or row.pk, f"{name} has lost its details, and no erasure took them.")
+        elif row.session_id:  # an erasure empties it, and what the digest was made of is gone
+            self._found("changed", row.number or row.pk, f"{name} was given a session after its details were erased.")
+        else:
+            self.erased += 1
 
     @functools.cached_property
     def receipts(self) -> set[str]:

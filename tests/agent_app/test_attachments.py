@@ -16,10 +16,11 @@ from agent_app.models import Attachment, Conversation
 from agent_app.models.attachments import MOST_A_CHAT, stored_name
 from agent_app.models.refusal import Refused
 from agent_app.tools.attachments import checked, clean_name
+from tests.agent_app.test_desk_rest import bearer, token_of
 from tests.agent_app.test_documents import docx, pdf
 from tests.chat_client import Chat
 from tests.desk import Desk
-from tests.staff import logged_in
+from tests.staff import logged_in, staff
 
 pytestmark = pytest.mark.integration
 
@@ -246,6 +247,11 @@ def test_staff_open_files_by_their_permission(chat_row: Conversation) -> None:
     url = attachment.to_wire("s-1")["url"]
     assert logged_in("agent_app.view_conversation").get(url).content == b"words"
     assert logged_in(username="bo").get(url).status_code == 403
+    seer = "agent_app.view_conversation"
+    assert logged_in(seer, username="ex", is_staff=False).get(url).status_code == 403
+    program = staff(seer, "agent_app.view_ticket", username="program")
+    assert bearer(token_of(program, "view_conversation")).get(url).content == b"words"
+    assert bearer(token_of(program, "view_ticket")).get(url).status_code == 403
     assert Client().get(url).status_code == 401
     assert logged_in("agent_app.view_conversation", username="cy").delete(url).status_code == 401
     default_storage.delete(attachment.file.name)

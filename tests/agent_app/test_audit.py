@@ -173,6 +173,13 @@ def test_details_that_went_without_an_erasure_are_named(sealed: list[AuditEntry]
     assert found() == [("details", "6")]
 
 
+def test_no_chat_is_pinned_on_a_row_whose_details_were_erased(sealed: list[AuditEntry]) -> None:
+    assert AuditEntry.objects.of_chats(["s5"]).erase(RETENTION) == 1
+    assert found() == []
+    sql(f"UPDATE {ROWS} SET session_id = 's-other' WHERE number = 6")
+    assert found() == [("changed", "6")]
+
+
 def test_the_digest_of_a_guess_is_not_the_digest(sealed: list[AuditEntry]) -> None:
     """Two like acts have nothing in common that a reader of the rows could compare."""
     one, other = (AuditEntry.record("chat.ended", "s", "ana", reason="x") for _ in range(2))

@@ -63,6 +63,15 @@ def test_staff_without_the_permission_are_told_so(client: Client) -> None:
         assert "secret" not in response.text
 
 
+def test_who_is_no_staff_any_more_reads_nothing(staff: Client, ana: User) -> None:
+    chat = conversation(("customer", "secret"))
+    User.objects.filter(pk=ana.pk).update(is_staff=False)
+    for path in ("/desk/?tab=all", f"/desk/{chat.thread_id}/"):
+        response = staff.get(path)
+        assert response.status_code == 403
+        assert "secret" not in response.text
+
+
 def test_the_desk_opens_where_somebody_waits(staff: Client) -> None:
     assert staff.get("/desk/").headers["Location"] == "/desk/?tab=all"
     conversation(state="waiting", waiting_since=timezone.now())

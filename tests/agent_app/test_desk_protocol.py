@@ -55,7 +55,7 @@ async def both(socket: Socket, *types: str) -> None:
 
 @pytest.mark.integration
 async def test_a_tour_sees_every_documented_frame_and_object(scripted_desk: Desk, office: Office) -> None:
-    may = (*ALL, "agent_app.view_auditentry")
+    may = (*ALL, "agent_app.view_auditentry", "sessions_app.view_session")
     code = (
         "from agent_app.models import CannedReply\nCannedReply.objects.create(title='Returns', shortcut='r', text='x')"
     )

@@ -306,7 +306,7 @@ def test_words_are_found_in_what_was_written() -> None:
 def test_the_detail_tells_the_whole_hand_over() -> None:
     earlier, _ = new_chat(user_id="c-104", verified=True)
     conversation, _ = escalated(user_id="c-104", verified=True, metadata={"page": "/jackets/"})
-    ana = logged_in(*ALL, "agent_app.view_auditentry")
+    ana = logged_in(*ALL, "agent_app.view_auditentry", "sessions_app.view_session")
     post(ana, conversation, "note", text="Called her", client_id="n1")
     told = ana.get(address(conversation)).json()
     packet = told["packet"]
@@ -319,6 +319,7 @@ def test_the_detail_tells_the_whole_hand_over() -> None:
     assert told["details"]["session"]["message_count"] == 1
     assert "desk.noted" in [entry["action"] for entry in told["details"]["audit"]]
     less = logged_in("agent_app.view_conversation", username="less").get(address(conversation)).json()
+    assert less["details"]["session"] is None
     assert "notes" not in less
     assert less["details"]["audit"] is None
     assert ana.get(f"{DESK}conversations/nowhere/").status_code == 404

@@ -26,5 +26,6 @@ class Command(BaseCommand):
         except OSError as error:
             raise CommandError(f"{path} cannot be written ({error.strerror}); --force writes over a file.") from error
         with os.fdopen(number, "wb") as file:
+            os.fchmod(number, 0o600)  # also where a file was there that others could read
             chats = export(options["user_id"], file, f"operator {getpass.getuser()}")
         self.stdout.write(f"{path}: {chats} chats of {options['user_id']}.")

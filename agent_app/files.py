@@ -84,7 +84,7 @@ class AttachmentView(CustomerView):
     @extend_schema(
         operation_id="chat_attachment",
         # Said here: the schema would take the two lenient readers of a bearer for schemes of their own.
-        auth=[{"staffToken": []}, {"sessionToken": []}, {"cookieAuth": []}],
+        auth=[{"staffToken": []}, {"sessionToken": []}, {"cookieAuth": []}],  # type: ignore[list-item]  # stub is wrong
         responses={(200, "application/octet-stream"): OpenApiTypes.BINARY, **{c: ERRORS[c] for c in (401, 404, 503)}},
     )
     def get(self, request: Request, session_id: str, attachment_id: str) -> HttpResponse:
@@ -108,7 +108,7 @@ class AttachmentView(CustomerView):
 
     @extend_schema(
         operation_id="chat_detach",
-        auth=[{"sessionToken": []}],
+        auth=[{"sessionToken": []}],  # type: ignore[list-item]  # stub is wrong
         responses=answers(204, None, 401, 404, 409, 503),
     )
     def delete(self, request: Request, session_id: str, attachment_id: str) -> Response:
@@ -121,11 +121,12 @@ class AttachmentView(CustomerView):
 
 def opened_attachment(request: Request, session_id: str, attachment_id: str) -> Attachment:
     """What this caller may open of the session."""
+    token: Any = request.auth
     if isinstance(request.auth, str):
         chats = Conversation.objects.filter(pk=customers_chat(request, session_id).pk)
     elif not request.user or not request.user.is_authenticated:
         raise NotAuthenticated
-    elif not (request.user.is_staff and Caller(request.user, request.auth).may(VIEW)):
+    elif not (request.user.is_staff and Caller(request.user, token).may(VIEW)):
         raise PermissionDenied
     else:
         chats = Conversation.objects.filter(session_id=session_id)

@@ -2,19 +2,22 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from statistics import median
+from statistics import mean, median
+from time import perf_counter
 from typing import Any
 
+from django.db import connection
 from django.db.models import Count, Min, Q
 from django.db.models.functions import TruncHour
 from django.utils import timezone
 
-from agent_app.models import Conversation, Message, UnansweredQuestion
+from agent_app.models import Conversation, Feedback, Message, UnansweredQuestion
 from sessions_app.models import Session
 from sessions_app.stores import StoreUnavailable
 
 HOURS = 24
-SAMPLE = 1000  # of the newest conversations, from which the first answer's median is taken
+SAMPLE = 1000  # of the newest conversations, from which the first answer's median is taken; and of the newest ratings
+RATED_WITHIN = timedelta(days=30)
 
 Role = Message.Role
 
@@ -33,7 +36,7 @@ class Hour:
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """All of it in five queries and one question to the store."""
+    """All of it in eight queries and one question to the store."""
 
     open: dict[str, int]
     by_agent: int
@@ -41,6 +44,9 @@ class Dashboard:
     first_answer: float | None  # seconds, median
     hours: list[Hour]
     unanswered: int
+    rating: float | None  # 1 to 5, the average
+    rated: int
+    database_ms: float  # of one round trip
     live: int | None  # None: the store is away
 
     @property
@@ -55,7 +61,7 @@ class Dashboard:
     @classmethod
     def now(cls) -> "Dashboard":
         since = timezone.now() - timedelta(hours=HOURS)
-        answers = answers_since(since)
+        answers, ratings = answers_since(since), newest_ratings()
         return cls(
             open=open_by_state(),
             by_agent=answers["agent"],
@@ -63,8 +69,15 @@ class Dashboard:
             first_answer=median_first_answer(since),
             hours=opened_by_hour(since),
             unanswered=UnansweredQuestion.objects.unresolved().count(),
+            rating=mean(ratings) if ratings else None,
+            rated=len(ratings),
+            database_ms=round_trip(),
             live=live_sessions(),
         )
+
+    @property
+    def database(self) -> str:
+        return str(connection.display_name)
 
 
 def open_by_state() -> dict[str, int]:
@@ -97,6 +110,21 @@ def median_first_answer(since: datetime) -> float | None:
     )
     seconds = [(answered - asked).total_seconds() for asked, answered in waits]
     return median(seconds) if seconds else None
+
+
+def newest_ratings() -> list[int]:
+    """By the row, which needs no index by time."""
+    rated = Feedback.objects.filter(rating__isnull=False, said_at__gte=timezone.now() - RATED_WITHIN)
+    return [rating for rating in rated.order_by("-pk").values_list("rating", flat=True)[:SAMPLE] if rating]
+
+
+def round_trip() -> float:
+    """Milliseconds until the database has answered a question that costs it nothing."""
+    began = perf_counter()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        cursor.fetchone()
+    return 1000 * (perf_counter() - began)
 
 
 def opened_by_hour(since: datetime) -> list[Hour]:

@@ -1,6 +1,10 @@
 """Feedback in the admin: what customers said of chats and of answers."""
 
+from typing import Any
+
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
@@ -8,10 +12,22 @@ from agent_app.admin.reading import ReadOnlyAdmin, conversation_link
 from agent_app.models import Feedback
 
 
+class AboutFilter(admin.SimpleListFilter):
+    title = _("what it is about")
+    parameter_name = "about"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("chat", _("the chat")), ("answer", _("one answer"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Feedback]) -> QuerySet[Feedback]:
+        wanted = self.value()
+        return queryset.filter(seq__isnull=wanted == "chat") if wanted in {"chat", "answer"} else queryset
+
+
 @admin.register(Feedback)
 class FeedbackAdmin(ReadOnlyAdmin):
     list_display = ("said_at", "about", "rating", "helpful", "short_comment", "chat")
-    list_filter = ("rating", "helpful", ("seq", admin.EmptyFieldListFilter), "said_at")
+    list_filter = ("rating", "helpful", AboutFilter, "said_at")
     list_select_related = ("conversation",)
     list_per_page = 50
     search_fields = ("comment",)

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from agent_app.admin.dashboard import Dashboard
 from agent_app.knowledge.indexing import knowledge
-from agent_app.models import Article, Conversation, Message, UnansweredQuestion
+from agent_app.models import Article, Conversation, Feedback, Message, UnansweredQuestion
 from tests.staff import live, logged_in, put, store_away  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db]
@@ -46,17 +46,24 @@ def client() -> Client:
 
 
 def test_the_desk_in_numbers(live: str) -> None:  # noqa: F811
-    conversation("a", ("customer", 0), ("agent", 2), ("customer", 30), ("agent", 31))
-    conversation("b", ("customer", 0), ("agent", 4), state="waiting")
+    a = conversation("a", ("customer", 0), ("agent", 2), ("customer", 30), ("agent", 31))
+    b = conversation("b", ("customer", 0), ("agent", 4), state="waiting")
     conversation("c", ("customer", 0), ("staff", 60), state="human", hours=3)
     conversation("d", ("customer", 0), state="waiting")
-    conversation("e", ("customer", 0), ("agent", 900), hours=30)
+    long_ago = conversation("e", ("customer", 0), ("agent", 900), hours=30)
     conversation("f", ("customer", 0), ("agent", 3), state="closed")
     put("a")
+    Feedback.objects.rate(a, 4, "")
+    Feedback.objects.rate(b, 5, "")
+    Feedback.objects.judge(a, 2, helpful=False)
+    Feedback.objects.rate(long_ago, 1, "")
+    Feedback.objects.filter(conversation=long_ago).update(said_at=timezone.now() - timedelta(days=31))
     desk = Dashboard.now()
     assert desk.open == {"ai": 2, "waiting": 2, "human": 1}
     assert (desk.by_agent, desk.by_person, desk.share_by_agent) == (4, 1, 80)
     assert desk.first_answer == 3.5
+    assert (desk.rating, desk.rated) == (4.5, 2)
+    assert desk.database_ms > 0
     assert (desk.opened, len(desk.hours), desk.live) == (5, 24, 1)
     assert max(hour.height for hour in desk.hours) <= 60
 
@@ -92,7 +99,7 @@ def test_its_queries_do_not_grow(live: str) -> None:  # noqa: F811
     few = queries()
     for number in range(50):
         conversation(f"c{number}", ("customer", 0), ("agent", 2))
-    assert queries() == few <= 6
+    assert queries() == few <= 8
 
 
 def test_from_a_question_to_an_article(client: Client) -> None:

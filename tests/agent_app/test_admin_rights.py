@@ -188,6 +188,7 @@ def test_feedback_leads_to_its_chat_in_few_queries(client: Client, django_assert
     with django_assert_max_num_queries(8):
         page = reader.get("/admin/agent_app/feedback/").content.decode()
     assert "&lt;b&gt;kind&lt;/b&gt; 29" in page
+    assert "kind&lt;/b&gt; 29" not in reader.get("/admin/agent_app/feedback/?about=answer").content.decode()
     assert f"/admin/agent_app/conversation/{row.pk}/change/" in page
 
 

@@ -74,6 +74,13 @@ def test_what_opens_nothing_gets_401(why: str) -> None:
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
 
 
+def test_every_staff_permission_of_a_door_can_be_a_scope() -> None:
+    page = logged_in(is_superuser=True).get("/admin/agent_app/apitoken/add/").content.decode()
+    for name in ("view_session", "takeover_conversation", "add_note", "erase_customer", "export_customer"):
+        scope = Permission.objects.get(codename=name, content_type__app_label__in=["agent_app", "sessions_app"])
+        assert f'value="{scope.pk}"' in page, name
+
+
 def test_the_secret_is_not_kept() -> None:
     secret = token_of(staff(*ALL))
     (row,) = ApiToken.objects.values_list()

@@ -17,6 +17,8 @@ export class Details {
     document.getElementById("details-close").addEventListener("click", () => this.show(false, true));
     this.node.addEventListener("click", ({ target }) => this.#clicked(target.closest("[data-act]")));
     this.node.addEventListener("keydown", (event) => event.key === "Escape" && this.#escaped(event));
+    // Beside the thread on a wide window; over it on a narrow one, where it would hide what is being written.
+    WIDE.addEventListener("change", () => this.show(Boolean(this.toggle) && WIDE.matches && recall(OPEN) !== "closed"));
     setInterval(() => this.#count(), 1000);
   }
 

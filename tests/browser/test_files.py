@@ -93,6 +93,6 @@ async def test_thumbs_and_why(page: Page, desk: Desk) -> None:
     await expect(chat.said_by("agent")).to_have_count(1)
     await chat.button("This did not help").click()
     await chat.button("Wrong or out of date").click()
-    await expect(chat.inside.locator(".thanks")).to_have_text("Thank you.")
+    await expect(chat.inside.locator(".judgement .thanks")).to_have_text("Thank you.")
     await page.reload()
     await expect(chat.button("This did not help")).to_have_attribute("aria-pressed", "true")

@@ -52,6 +52,9 @@ def in_words(context: TurnContext, message: ChatMessage) -> Decision | None:
         return None
     asked = [entry for entry in context.messages if entry.role != "customer" and entry.seq < message.seq]
     offer = asked[-1].confirm if asked and asked[-1].role == "agent" else None
+    # A yes in words is one to what stands there in words: a model may have asked for something else beside the card.
+    if offer is not None and str(offer["summary"]) not in asked[-1].text:
+        return None
     return Decision(str(offer["id"]), agreed) if offer else None
 
 

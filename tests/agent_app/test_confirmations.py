@@ -341,7 +341,7 @@ async def test_a_customers_message_shows_nothing_of_the_decision_on_the_wire(ana
     ],
 )
 def test_only_a_clear_word_counts(texts: list[str], agreed: bool | None) -> None:
-    offer = ChatMessage(2, "agent", "Shall I?", confirm={"id": "abc", "summary": "…"})
+    offer = ChatMessage(2, "agent", "Cancel it. Shall I?", confirm={"id": "abc", "summary": "Cancel it."})
     asked = tuple(ChatMessage(3 + place, "customer", text) for place, text in enumerate(texts))
     messages = (ChatMessage(1, "customer", "cancel it"), offer, *asked)
     context = TurnContext("t", "s", "ai", "C-1", True, {}, messages, 1, "ESC-1", 0.0, 8000)
@@ -350,7 +350,7 @@ def test_only_a_clear_word_counts(texts: list[str], agreed: bool | None) -> None
 
 
 def test_a_yes_to_something_else_confirms_nothing() -> None:
-    offer = ChatMessage(2, "agent", "Shall I?", confirm={"id": "abc", "summary": "…"})
+    offer = ChatMessage(2, "agent", "Cancel it. Shall I?", confirm={"id": "abc", "summary": "Cancel it."})
     messages = (
         offer,
         ChatMessage(3, "customer", "hm"),
@@ -359,3 +359,11 @@ def test_a_yes_to_something_else_confirms_nothing() -> None:
     )
     context = TurnContext("t", "s", "ai", "C-1", True, {}, messages, 4, "ESC-1", 0.0, 8000)
     assert consent_of(context) is None
+
+
+def test_a_yes_to_what_a_model_asked_beside_the_card_confirms_nothing() -> None:
+    card = {"id": "abc", "summary": "Cancel order 1050."}
+    for text, counts in (("Shall I tell you more?", False), ("Cancel order 1050.\n\nShall I do this?", True)):
+        messages = (ChatMessage(1, "agent", text, confirm=card), ChatMessage(2, "customer", "yes"))
+        context = TurnContext("t", "s", "ai", "C-1", True, {}, messages, 0, "ESC-1", 0.0, 8000)
+        assert (consent_of(context) is not None) is counts

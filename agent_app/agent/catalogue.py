@@ -44,6 +44,7 @@ STILL_WAITING = "Your request is with our team under ticket {ticket}, and a pers
 
 YES, NO = "Yes, I confirm.", "No, leave it as it is."  # what a click on the card says
 ASK = "{summary}\n\nShall I do this? Nothing happens before you confirm it."
+ON_THE_CARD = "Nothing is changed before you confirm what stands on the card below."
 DONE = "Done: {summary}"
 LEFT = "All right, I leave it as it is. Not done: {summary}"
 TOO_LATE = (

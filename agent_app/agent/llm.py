@@ -51,7 +51,7 @@ from agent_app.knowledge.retrieval import Findings
 logger = logging.getLogger(__name__)
 
 FALLBACK = 5.0  # seconds of a turn that the offline responder keeps, or half of a short one
-KEPT_FOR_US = 1500  # characters of a reply for what we add ourselves, a question with its summary among it
+KEPT_FOR_US = 700  # characters of a reply for what we add ourselves
 MOST_AT_ONCE = 16_000  # tokens of one response
 WINDOW = 20  # messages of the log that a turn sees
 STAYS = 8  # of them stay out of the notes: they are seen for a while yet
@@ -184,7 +184,7 @@ class Talk:
         if context.deed is not None and context.deed.done is not None:
             self.evidence.add_deed(context.deed.done, writes=True)
         self._fence = prompt.Fence()
-        longest = max(context.max_reply - KEPT_FOR_US, 150)
+        longest = context.max_reply - KEPT_FOR_US if context.max_reply > 1000 else 150
         self.gate = Gate(self.evidence, longest, prompt.instructions(self._fence))
         self.confirm: NeedsConfirmation | None = None
         self.escalation: Escalation | None = None
@@ -334,8 +334,8 @@ class Talk:
             more.append(catalogue.MORE_THAN_FITS)
         if self.escalation is not None and self.context.state == "ai" and self.context.ticket not in self.gate.passed:
             more.append(f"{catalogue.HANDED_OVER.format(ticket=self.context.ticket)} {self.context.away}".rstrip())
-        if self.confirm is not None:  # last, in our words: what a yes to this message agrees to
-            more.append(catalogue.ASK.format(summary=self.confirm.summary))
+        if self.confirm is not None:  # in our words, whatever the model says beside the card
+            more.append(catalogue.ON_THE_CARD)
         said = [""] if self.gate.passed else []
         return "\n\n".join([*said, *more]) if more else ""
 

@@ -40,6 +40,7 @@ WITH_MODEL = "agent_app.agent.llm.LanguageModelResponder"  # imports pydantic-ai
 LEFT_TO_SAY = 1.5
 
 LONGEST_SUMMARY = 600  # characters
+BRACKETS = str.maketrans("[]<>`", "()()'")
 
 Function = TypeVar("Function", bound=Callable[..., Awaitable[Any]])
 Summary = str | Callable[..., Awaitable[str]]
@@ -163,7 +164,7 @@ class RegisteredTool:
         async with asyncio.timeout(seconds):
             if self.policy.writes and context.writing_as is None:
                 summary = await self._summary(context, arguments)
-                return NeedsConfirmation(new_id(), self.name, arguments, summary[:LONGEST_SUMMARY])
+                return NeedsConfirmation(new_id(), self.name, arguments, without_links(summary)[:LONGEST_SUMMARY])
             if self.policy.writes and self.trail is not None:
                 await self.trail.keep(call)  # a write is on record before it is tried
             return await self.function(context, **arguments)
@@ -177,6 +178,12 @@ class RegisteredTool:
 
     def _audited(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         return {name: "…" if name in self.policy.private else value for name, value in arguments.items()}
+
+
+def without_links(summary: str) -> str:
+    """On one line, and nothing in it to click: a model wrote the arguments, and our own sentences quote the summary."""
+    plain = " ".join(summary.split()).translate(BRACKETS)
+    return plain.replace("://", ": //").replace("www.", "www .")
 
 
 def load_tools() -> dict[str, RegisteredTool]:

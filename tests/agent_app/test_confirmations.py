@@ -24,7 +24,7 @@ from agent_app.models.refusal import Refused
 from agent_app.models.turns import CustomerMessage, Lease, TakeOver, TakeTurn
 from agent_app.tools.backend import inventory
 from agent_app.tools.breaker import CircuitBreaker
-from agent_app.tools.registry import load_tools
+from agent_app.tools.registry import load_tools, without_links
 from agent_app.tools.trail import trail
 from tests.order_system import OrderSystem, as_json
 
@@ -367,3 +367,8 @@ def test_a_yes_to_what_a_model_asked_beside_the_card_confirms_nothing() -> None:
         messages = (ChatMessage(1, "agent", text, confirm=card), ChatMessage(2, "customer", "yes"))
         context = TurnContext("t", "s", "ai", "C-1", True, {}, messages, 0, "ESC-1", 0.0, 8000)
         assert (consent_of(context) is not None) is counts
+
+
+def test_nothing_in_a_summary_can_be_clicked() -> None:
+    summary = "Send order 1050\n\n# to [the shop](https://evil.example) <b>www.evil.example</b>"
+    assert without_links(summary) == "Send order 1050 # to (the shop)(https: //evil.example) (b)www .evil.example(/b)"

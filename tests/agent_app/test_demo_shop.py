@@ -22,9 +22,8 @@ AUDIENCE = "supportdesk"
 @pytest.fixture(scope="module")
 def shop_desk(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("shop")
-    desk = Desk(
-        folder, IDENTITY_SECRET=KEY, SECRET_KEY="s" * 50, CHAT_RATE_LIMIT="1000/min", CHAT_DEBUG_METADATA="true"
-    )
+    limits = {"CHAT_RATE_LIMIT": "1000/min", "CHAT_SESSION_RATE_LIMIT": "100000/min"}
+    desk = Desk(folder, IDENTITY_SECRET=KEY, SECRET_KEY="s" * 50, CHAT_DEBUG_METADATA="true", **limits)
     desk.start("--prepare")
     yield desk
     desk.stop()

@@ -333,12 +333,13 @@ async def test_a_full_disk_is_unavailable_and_loses_nothing_acknowledged(
         full = make_journal()
         acked = []
         with pytest.raises(Unavailable):
-            for number in range(50):
+            for number in range(10_000):  # other tests may have left free pages in the file
                 acked.append(await full.do(said("x" * 4000, chat, f"c{number}")))
         assert not full.available
-        assert len(await log_of(full, chat)) == len(acked) > 0
+        assert (await row_of(full, chat))["last_seq"] == len(acked) > 0
     assert (await roomy.do(said("x" * 4000, chat, f"c{len(acked)}"))).refused is None
-    assert [seq for seq, _, _ in await log_of(roomy, chat)] == list(range(1, len(acked) + 2))
+    logged = [entry.seq for entry in await roomy.entries(chat, 0, 20_000)]
+    assert logged == list(range(1, len(acked) + 2))
 
 
 @pytest.fixture

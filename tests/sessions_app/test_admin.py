@@ -19,7 +19,7 @@ from sessions_app.models import Session
 from sessions_app.stores.coalescing import Line
 from tests.staff import is_live, live, live_redis, logged_in, put, seconds_left, store_away  # noqa: F401 - fixtures
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db]
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
 ALL = ("sessions_app.view_session", "sessions_app.expire_session", "sessions_app.extend_session")
 LIST = "/admin/sessions_app/session/"

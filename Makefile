@@ -18,7 +18,7 @@ setup: ## .venv with everything that tests, linters and benchmarks need
 	@$(INSTALL) base dev
 
 test: setup ## the suite but for the slow tests, on SQLite and a real Valkey
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not slow"
 
 test-all: setup ## every test, also in a browser, then on PostgreSQL; a test that cannot run fails
 	REQUIRE_ALL=1 $(BIN)/python -m pytest

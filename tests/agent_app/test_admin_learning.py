@@ -17,7 +17,7 @@ from agent_app.models.conversations import new_id
 from agent_app.models.missed import missed_questions
 from tests.staff import logged_in
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 BASE = "/admin/agent_app/unansweredquestion/"
 KAYAKS = ["do you sell kayaks", "can I buy a kayak from you", "are kayaks for sale here"]

@@ -15,7 +15,7 @@ from agent_app.models import Article, AuditEntry, Conversation, Erasure, Feedbac
 from tests.agent_app.test_erasure import USER, media, opened  # noqa: F401 - a fixture
 from tests.staff import is_live, live, logged_in, put, staff  # noqa: F401 - fixtures
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 ERASE, EXPORT = "/admin/agent_app/erasure/erase/", "/admin/agent_app/erasure/export/"
 RIGHTS = (

@@ -11,7 +11,7 @@ from django.utils import timezone
 from agent_app.models import ApiToken
 from tests.staff import is_live, live, logged_in, put, staff  # noqa: F401 - fixtures
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db]
+pytestmark = [pytest.mark.integration, pytest.mark.django_db, pytest.mark.slow]
 
 ALL = ("sessions_app.view_session", "sessions_app.expire_session", "agent_app.view_article")
 SESSIONS = "/api/v1/sessions/"

@@ -22,7 +22,7 @@ from tests.chat_client import Chat
 from tests.desk import Desk
 from tests.staff import logged_in, staff
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 MANUAL = b"# Ember stove\n\nThe stove weighs 94 grams.\n\n## Fuel\n\nThe Ember burns gas of the kind EN 417 only.\n"
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 64

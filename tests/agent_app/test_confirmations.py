@@ -148,6 +148,7 @@ async def dies_at_each_await(ana: Talk, shop: OrderSystem) -> int:
         awaits += 1
 
 
+@pytest.mark.slow
 async def test_an_instance_killed_at_any_await_of_a_write_leaves_it_done_once(ana: Talk, shop: OrderSystem) -> None:
     assert await dies_at_each_await(ana, shop) > 10
 

@@ -13,7 +13,7 @@ from agent_app.agent import catalogue
 from tests.chat_client import Chat
 from tests.desk import Desk
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 KEY = "the key that this site signs its customers' identities with"
 AUDIENCE = "supportdesk"

@@ -18,7 +18,7 @@ from agent_app.models import ApiToken, AuditEntry, CannedReply, Conversation, No
 from agent_app.models.conversations import hash_token
 from tests.staff import logged_in, staff, use_memory
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 DESK = "/api/v1/desk/"
 ALL = tuple(

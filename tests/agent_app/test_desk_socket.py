@@ -13,7 +13,7 @@ from tests.conftest import ValkeyServer
 from tests.desk import Desk
 from tests.desk_client import ALL, Office, Person, socket_url
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 SENTENCE = "Thank you for your message. This is a scripted answer."
 

@@ -43,7 +43,7 @@ from agent_app.models.missed import draft
 from agent_app.tools.attachments import stored_name
 from tests.staff import is_live, live, live_redis, logged_in, put, store_away  # noqa: F401 - fixtures
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 MESSAGE = "I am looking for Wronskij"
 OURS = {"agent_app", "sessions_app", "supportdesk"}

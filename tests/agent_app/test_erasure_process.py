@@ -13,7 +13,7 @@ import pytest
 from tests.chat_client import Chat
 from tests.desk import CHECKOUT, Desk
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 SECRET = "my name is Wronskij"
 

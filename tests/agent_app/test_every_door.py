@@ -25,7 +25,7 @@ from agent_app.models import (
 from tests.agent_app.test_desk_rest import bearer, client_of, new_chat
 from tests.staff import logged_in, put, staff, use_memory
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 ANY_STAFF = ""  # the page itself; what it shows depends
 NOBODY = "nobody"  # not even a superuser: what is only read, or written by the desk alone

@@ -18,7 +18,7 @@ from tests.desk import CHECKOUT, Desk, database_of_its_own
 from tests.model_server import Body, ModelServer, Reply, Script, calls, says
 from tests.shop_backend import BENS, ShopBackend
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 ATTACKS = yaml.safe_load(Path(__file__).with_name("injection.yaml").read_text(encoding="utf-8"))
 WAYS = ("article", "attachment", "result", "name")

@@ -27,7 +27,7 @@ from tests.model_server import (
     writes_garbage,
 )
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 TIMEOUT = 6  # AGENT_TURN_TIMEOUT of the desk
 MOST = 8000  # AGENT_MAX_REPLY

@@ -18,7 +18,7 @@ from tests.chat_client import Chat, Socket
 from tests.conftest import ValkeyServer
 from tests.desk import Desk
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 TURNS = 20
 

@@ -6,7 +6,7 @@ from agent_app.widget import shop
 from tests.chat_client import Chat
 from tests.desk import Desk
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("question", [*shop.QUESTIONS, *(product.question for product in shop.PRODUCTS)])

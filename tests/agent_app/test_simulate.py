@@ -71,6 +71,7 @@ def test_there_are_enough_of_them() -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_some_of_them_once_at_a_running_desk(shop: Desk) -> None:
     code, told = simulate("--url", shop.url, *(part for name in FAST for part in ("--only", name)))
     assert [result["name"] for result in told["results"] if not result["passed"]] == []
@@ -140,6 +141,7 @@ WRONG = {
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_what_is_wrong_is_found_and_told(shop: Desk, tmp_path: Path) -> None:
     for name, (steps, _) in WRONG.items():
         text = f"goal: wrong\nruns: [offline]\ncustomer: {{proven: C-1001}}\n{steps}"
@@ -163,6 +165,7 @@ def test_a_fault_that_nothing_met_fails_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_a_desk_whose_shop_is_shut_or_foreign_runs_nothing(shop: Desk, tmp_path: Path) -> None:
     foreign = subprocess.run(
         [sys.executable, "manage.py", "simulate", "--url", shop.url],

@@ -14,7 +14,7 @@ from tests.chat_client import Chat
 from tests.conftest import ValkeyServer
 from tests.desk import Desk
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from sessions_app.stores.breaker import Breaker
 from sessions_app.stores.coalescing import MAX_WAITING
 from tests.conftest import ValkeyServer
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("alone")]
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("alone"), pytest.mark.slow]
 
 FAST = {"SOCKET_CONNECT_TIMEOUT": 0.2, "SOCKET_TIMEOUT": 0.3}
 

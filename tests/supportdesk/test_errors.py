@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from tests.desk import CHECKOUT, Desk
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from supportdesk.health import may_read_metrics
 from tests.conftest import ValkeyServer
 from tests.desk import Desk
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 def test_healthz_answers_for_any_host(desk: Desk) -> None:

@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.conftest import free_port
 from tests.desk import CHECKOUT, Desk
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 SLOW_ANSWER = {"AGENT_RESPONDER": "agent_app.agent.scripted.ScriptedResponder", "AGENT_SCRIPTED_DELAY": "3"}
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.desk import CHECKOUT
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 # What `requirements/llm` brings, and our own modules that need it.
 OF_A_MODEL = (

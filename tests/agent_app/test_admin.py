@@ -16,7 +16,7 @@ from django.utils import timezone
 from agent_app.models import Article, AuditEntry, Conversation, ExampleQuestion, Message, Ticket
 from tests.staff import is_live, live, logged_in, put, staff  # noqa: F401 - fixtures
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db]
+pytestmark = [pytest.mark.integration, pytest.mark.django_db, pytest.mark.slow]
 
 LIST = "/admin/agent_app/conversation/"
 LIVE = "/admin/sessions_app/session/"

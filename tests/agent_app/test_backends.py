@@ -15,7 +15,7 @@ from agent_app.tools.failures import Away, NotAllowed, NotFound, TooLarge
 from agent_app.tools.registry import RegisteredTool
 from tests.order_system import ORDER, OrderSystem, as_json, hang
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 BROKEN = as_json({"error": "oops"}, 500)
 

@@ -7,7 +7,7 @@ import pytest
 from tests.chat_client import Chat
 from tests.desk import Desk
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 # The sample knowledge answers this with "did you mean", since several of its articles fit alike.
 UNCLEAR = "refund"

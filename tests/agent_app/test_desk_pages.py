@@ -13,7 +13,7 @@ from agent_app.desk.inbox import short_age
 from agent_app.models import Conversation, Message, Ticket
 from agent_app.models.conversations import hash_token, new_id
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db]
+pytestmark = [pytest.mark.integration, pytest.mark.django_db, pytest.mark.slow]
 
 
 def conversation(*texts: tuple[str, str], **values: Any) -> Conversation:

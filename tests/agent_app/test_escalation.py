@@ -16,7 +16,7 @@ from agent_app.knowledge.indexing import Knowledge
 from agent_app.knowledge.retrieval import KnowledgeIndex
 from tests.agent_app.test_knowledge import questions
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 ASKS = """
 I want to talk to a human

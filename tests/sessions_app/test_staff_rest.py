@@ -11,7 +11,7 @@ from django.utils import timezone
 from agent_app.models import AuditEntry, Conversation
 from tests.staff import is_live, live, logged_in, put, seconds_left, staff, store_away  # noqa: F401 - fixtures
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 ALL = ("sessions_app.view_session", "sessions_app.expire_session", "sessions_app.extend_session")
 API = "/api/v1/sessions/"

@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -398,13 +398,12 @@ async def ask_and_follow(
     conversation: Conversation, text: str, client_id: str | None, attachments: Sequence[str] = ()
 ) -> tuple[Outcome, Follower]:
     """Sends a message and gives a follower of what comes after it; the caller leaves it."""
-    follower = Follower(conversation.pk)
-    follower.join()
-    try:
+    with ExitStack() as unless_sent:
+        follower = Follower(conversation.pk)
+        follower.join()
+        unless_sent.callback(follower.leave)
         sent = await send_message(conversation, text, client_id, attachments)
-    except BaseException:
-        follower.leave()
-        raise
+        unless_sent.pop_all()
     assert sent.entry is not None  # noqa: S101 - a message that was not refused is there
     follower.start_from(sent.entry.seq, sent.state, sent.last_seq)
     return sent, follower

@@ -5,7 +5,7 @@ A socket has one task that reads and one that writes; it never owns a turn.
 
 import asyncio
 from collections import Counter
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,14 +58,9 @@ class ChatConsumer(FrameSocket):
         text = await self._first_frame(origin_is_allowed)
         if text is None:
             return
-        await self._welcome(text)
-        try:
+        with ExitStack() as held:  # the socket's place and its ear at the bell, given back however it ends
+            await self._welcome(text, held)
             await self._converse()
-        finally:
-            self.follower.leave()
-            _open_sockets[self.conversation.pk] -= 1
-            if _open_sockets[self.conversation.pk] <= 0:
-                del _open_sockets[self.conversation.pk]
 
     async def _converse(self) -> None:
         """Reads and writes until either ends; the other is ended, too."""
@@ -86,37 +81,25 @@ class ChatConsumer(FrameSocket):
 
     # ---- hello ----
 
-    async def _welcome(self, text: str) -> None:
+    async def _welcome(self, text: str, held: ExitStack) -> None:
         token, last_seq = parse_hello(text)
         try:
             conversation = await chat.find_chat_by_token(token)
             if conversation is None:
                 raise Hangup(BAD_TOKEN, Refused("unauthorized", "This token opens no chat. Start a new one."))
-            self._take_place(conversation)
-            try:
-                await self._start(conversation, last_seq)
-            except BaseException:
-                _open_sockets[conversation.pk] -= 1
-                raise
+            take_place(conversation.pk)
+            held.callback(give_place_back, conversation.pk)
+            await self._start(conversation, last_seq, held)
         except Refused as refused:
             # The customer comes back by itself after 1012.
             raise Hangup(1012 if refused.code == "unavailable" else BAD_TOKEN, refused) from None
 
-    def _take_place(self, conversation: Conversation) -> None:
-        if _open_sockets[conversation.pk] >= settings.CHAT_MAX_SOCKETS:
-            message = f"This chat is open {settings.CHAT_MAX_SOCKETS} times already: close another window first."
-            raise Hangup(TOO_FAST, Refused("rate_limited", message))
-        _open_sockets[conversation.pk] += 1
-
-    async def _start(self, conversation: Conversation, last_seq: int) -> None:
+    async def _start(self, conversation: Conversation, last_seq: int, held: ExitStack) -> None:
         """Joins the bell first, then reads, so that nothing is missed between."""
         self.follower = Follower(conversation.pk)
         self.follower.join()
-        try:
-            self.conversation = conversation = await chat.refresh(conversation)
-        except BaseException:
-            self.follower.leave()
-            raise
+        held.callback(self.follower.leave)
+        self.conversation = conversation = await chat.refresh(conversation)
         recovered = 0 <= conversation.last_seq - last_seq <= MOST_MISSED
         welcome = {
             "type": "welcome",
@@ -261,3 +244,17 @@ def host_matches(host: str, allowed: str) -> bool:
     """As ALLOWED_HOSTS means it: a leading dot takes in subdomains, * everything."""
     allowed = allowed.lower().strip("[]")
     return allowed == "*" or host == allowed or (allowed.startswith(".") and f".{host}".endswith(allowed))
+
+
+def take_place(conversation_id: int) -> None:
+    """One more socket of this chat; Hangup when it has as many as it may have."""
+    if _open_sockets[conversation_id] >= settings.CHAT_MAX_SOCKETS:
+        message = f"This chat is open {settings.CHAT_MAX_SOCKETS} times already: close another window first."
+        raise Hangup(TOO_FAST, Refused("rate_limited", message))
+    _open_sockets[conversation_id] += 1
+
+
+def give_place_back(conversation_id: int) -> None:
+    _open_sockets[conversation_id] -= 1
+    if _open_sockets[conversation_id] <= 0:
+        del _open_sockets[conversation_id]

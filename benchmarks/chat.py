@@ -86,9 +86,7 @@ async def streams(servers: Sequence[Server], callers: int) -> list[Step]:
         return once
 
     opened = await open_chats(servers[0], callers)
-    return [
-        step(await LightStream.connect(servers[number % len(servers)].port), chat) for number, chat in enumerate(opened)
-    ]
+    return [step(LightStream(servers[number % len(servers)].port), chat) for number, chat in enumerate(opened)]
 
 
 async def taken_over(server: Server) -> None:

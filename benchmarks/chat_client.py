@@ -114,20 +114,20 @@ class LightSocket(asyncio.Protocol):
 
 
 class LightStream(asyncio.Protocol):
-    """One kept connection that posts and reads the event stream which answers, to its last chunk."""
+    """One kept connection that posts and reads the event stream which answers, to its last chunk. The server closes one
+    that was quiet for some seconds; then the next post makes another.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
+        self._port = port
         self._data = bytearray()
         self._done: asyncio.Future[None] | None = None
+        self._closed = True
         self.transport: asyncio.Transport
-
-    @classmethod
-    async def connect(cls, port: int) -> "LightStream":
-        _, stream = await asyncio.get_running_loop().create_connection(cls, "127.0.0.1", port)
-        return stream
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
+        self._closed = False
 
     def data_received(self, data: bytes) -> None:
         self._data += data
@@ -135,11 +135,15 @@ class LightStream(asyncio.Protocol):
             self._done.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._closed = True
         if self._done is not None and not self._done.done():
             self._done.set_exception(ConnectionError("the server closed the stream"))
 
     async def post(self, path: str, token: str, body: bytes) -> None:
-        self._done = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if self._closed:
+            await loop.create_connection(lambda: self, "127.0.0.1", self._port)
+        self._done = loop.create_future()
         self._data.clear()
         head = (
             f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\nAccept: text/event-stream\r\n"

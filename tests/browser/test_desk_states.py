@@ -1,11 +1,12 @@
 """The desk's rarer moments, said by a scripted desk: a race that is lost, a lost network, refusals, rings, keys."""
 
+import asyncio
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
-from tests.browser.desk_page import ANA, BEN, DeskPage, ScriptedStaffDesk
+from tests.browser.desk_page import ANA, BEN, PATIENCE, DeskPage, ScriptedStaffDesk
 from tests.chat_client import Chat
 from tests.desk import Desk
 
@@ -305,6 +306,42 @@ async def test_cards_come_go_and_move_without_taking_the_keyboards_place(page: P
     await expect(staff.card("later")).to_be_focused()
     script.say("inbox", conversations=[{**two[1], "state": "closed"}], counts=script.counts)
     await expect(page.locator("#cards .empty")).to_contain_text("Nobody is waiting for a person.")
+
+
+async def test_a_list_that_comes_late_leaves_the_keyboard_where_it_is(page: Page, desk: Desk) -> None:
+    """What the server lists may be older than what the socket told meanwhile."""
+    script, asked, answer = ScriptedStaffDesk(), asyncio.Event(), asyncio.Event()
+
+    async def late(route: Route) -> None:
+        asked.set()
+        await answer.wait()
+        await route.continue_()
+
+    await script.serve(page)
+    staff = await DeskPage.logged_in(page, desk.url, "/desk/?tab=waiting")
+    await script.hears("watch")
+    await expect(page.locator(".tools")).to_be_visible()
+    names = page.locator(".card .who")
+    for card_that_stays in (True, False):
+        await page.route("**/desk/?tab=waiting", late)
+        await script.drop()  # the page asks for its list again when it is back
+        await asyncio.wait_for(asked.wait(), PATIENCE)
+        two = [card("a1", name="longest", waiting_since="2026-03-01T09:00:00Z"), card("a2", name="later")]
+        script.say("inbox", conversations=two, counts=script.counts)
+        await expect(names).to_have_text(["longest", "later"])
+        await staff.card("longest").focus()
+        if not card_that_stays:
+            script.say("inbox", conversations=[{**two[0], "state": "closed"}], counts=script.counts)
+            await expect(staff.card("later")).to_be_focused()
+        async with page.expect_response("**/desk/?tab=waiting"):
+            answer.set()
+        left = ["longest", "later"] if card_that_stays else ["later"]
+        await expect(names).to_have_text(left)
+        await expect(staff.card(left[0])).to_be_focused()
+        await expect(page.locator("#cards .empty")).to_have_count(0)
+        await page.unroute("**/desk/?tab=waiting")
+        asked.clear()
+        answer.clear()
 
 
 # ---- keys ----

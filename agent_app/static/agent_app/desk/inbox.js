@@ -142,16 +142,29 @@ export class Inbox extends EventTarget {
     try {
       const page = await fetchPage(`/desk/${this.place}`, { signal });
       if (signal.aborted) return;
-      swap(this.list, page.getElementById("cards"));
+      const fresh = page.getElementById("cards");
       if (!this.#meanwhile.length) this.#counted(countsOf(page));
-      if (!this.words) this.#meanwhile.forEach((card) => this.#put(card));
+      if (!this.words) this.#meanwhile.forEach((card) => this.#put(card, fresh));
       this.#meanwhile = null;
+      withoutWords(fresh);
+      this.#show(fresh);
       this.mark(this.thread);
       this.#tellAges();
     } catch (error) {
       if (error.name === "AbortError") return;
       if (!(error instanceof Unreachable)) throw error;
     }
+  }
+
+  /** In one step: a card that left the page for a moment would lose the keyboard's place. */
+  #show(fresh) {
+    const cards = [...this.list.querySelectorAll(".card")];
+    const here = cards.indexOf(document.activeElement);
+    swap(this.list, fresh);
+    if (here < 0 || this.list.contains(document.activeElement)) return;
+    const nearest = [...cards.slice(here + 1), ...cards.slice(0, here).reverse()];
+    const left = nearest.map(({ id }) => document.getElementById(id)).find((card) => card);
+    left?.focus({ preventScroll: true });
   }
 
   #lookSoon() {
@@ -204,18 +217,19 @@ export class Inbox extends EventTarget {
 
   // ---- cards -------------------------------------------------------------------------------------------
 
-  #put(card) {
-    const there = document.getElementById(`card-${card.id}`)?.closest("li");
+  /** Where it belongs in the list on the page, or in one that is not shown yet. */
+  #put(card, list = this.list) {
+    const there = [...list.children].find((row) => row.firstElementChild?.dataset.thread === card.id);
     if (!SHOWN[this.tab](card, this.desk)) {
       if (there) this.#takeOut(there);
       return;
     }
     const row = there ?? template.content.firstElementChild.cloneNode(true);
     fill(row.firstElementChild, card, this);
-    const before = this.#behind(row, card);
+    const before = this.#behind(row, card, list);
     if (row.nextElementSibling === before && there) return; // a card that moves would lose the keyboard's place
     const focused = row.contains(document.activeElement);
-    this.list.insertBefore(row, before);
+    list.insertBefore(row, before);
     if (focused) row.firstElementChild.focus({ preventScroll: true });
   }
 
@@ -229,15 +243,15 @@ export class Inbox extends EventTarget {
   }
 
   /** The row that it stands before: longest waiting first, elsewhere the newest first. */
-  #behind(row, card) {
+  #behind(row, card, list) {
     const key = Date.parse(this.sortAt(card));
     const oldestFirst = this.tab === "waiting";
-    for (const other of this.list.children) {
+    for (const other of list.children) {
       const at = Date.parse(other.querySelector(".age")?.dataset.sortAt);
       if (other === row || Number.isNaN(at)) continue;
       if (oldestFirst ? at > key : at < key) return other;
     }
-    return this.list.querySelector(".empty");
+    return list.querySelector(".empty");
   }
 
   sortAt({ waiting_since, updated_at }) {
@@ -245,10 +259,8 @@ export class Inbox extends EventTarget {
   }
 
   #sayWhenEmpty() {
-    const cards = this.list.querySelectorAll(".card").length;
-    const words = this.list.querySelector(".empty");
-    if (cards && words && !words.classList.contains("more")) words.remove();
-    if (!cards && !words) this.look(); // the server knows what to say
+    withoutWords(this.list);
+    if (!this.list.querySelector(".card, .empty")) this.look(); // the server knows what to say
   }
 
   #tellAges() {
@@ -261,6 +273,11 @@ export class Inbox extends EventTarget {
     const quiet = shortAge(Date.now() - Date.parse(activity.dataset.at));
     activity.textContent = quiet === "now" ? "just now" : `${quiet} ago`;
   }
+}
+
+/** What an empty list says goes when there are cards. */
+function withoutWords(list) {
+  if (list.querySelector(".card")) list.querySelector(".empty:not(.more)")?.remove();
 }
 
 /** Nobody when the desk cannot say: then only what it tells by itself rings. */

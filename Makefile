@@ -1,6 +1,8 @@
 # The desk's commands. PYTHON=python3.11 names the interpreter, PORT=8001 (or any setting) goes to the desk.
 VENV ?= .venv
 export VENV
+# Where it is set (many images do), each process compiles all that it imports again: three times the CPU of a start.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 INSTALL := $(or $(PYTHON),python3) requirements/install.py $(if $(PYTHON),--this-python)
 

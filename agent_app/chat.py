@@ -290,11 +290,13 @@ async def end_chat(conversation_id: int, reason: str, actor: str | None = None) 
     return True
 
 
-async def expire_due(limit: int = EXPIRED_AT_ONCE) -> int:
-    """Closes chats whose time has run out, `limit` at the most; the number closed by this call."""
+async def expire_due(limit: int = EXPIRED_AT_ONCE) -> tuple[list[int], int]:
+    """Closes chats whose time has run out, `limit` at the most. Gives those that it found, and how many of them this
+    call closed: another instance may have been quicker.
+    """
     due = await journal.read(due_chats, limit)
     results = await asyncio.gather(*(expire(conversation_id, session_id) for conversation_id, session_id in due))
-    return sum(results)
+    return [conversation_id for conversation_id, _ in due], sum(results)
 
 
 async def expire(conversation_id: int, session_id: str) -> bool:

@@ -1,5 +1,6 @@
 """manage.py cleanup: what it takes, what it leaves, what it says, and that it may be stopped and doubled."""
 
+import asyncio
 import io
 import json
 import os
@@ -8,15 +9,18 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import redis
+from asgiref.sync import async_to_sync
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
+from agent_app import chat
 from agent_app.management.commands import cleanup
 from agent_app.models import Conversation, Fact, Message, Ticket
 from tests.staff import is_live, live, live_redis, put, store_away  # noqa: F401 - fixtures
@@ -167,6 +171,70 @@ def test_several_at_once_do_it_once(live: str) -> None:  # noqa: F811
     assert not Message.objects.exists()
 
 
+def test_several_at_once_close_it_once(live: str) -> None:  # noqa: F811
+    """Whoever finds that all of a batch was closed by another goes on with the next."""
+    for number in range(20):
+        conversation(f"expired{number}", timedelta(hours=1, minutes=number))
+    mine = async_to_sync(chat.expire_due)(7)
+    assert (len(mine[0]), mine[1]) == (7, 7)
+
+    async def both() -> list[tuple[list[int], int]]:
+        return await asyncio.gather(*(chat.expire_due(7) for _ in range(2)))
+
+    first, second = async_to_sync(both)()
+    assert first[0] == second[0]
+    assert first[1] + second[1] == 7
+    closed: list[int] = []
+    async_to_sync(cleanup.close_expired)(closed.append)
+    assert sum(closed) == 6
+
+
+class UntilItWaits(io.StringIO):
+    """Lets go of the database once the command says that it waits for it."""
+
+    def __init__(self, held: sqlite3.Connection) -> None:
+        super().__init__()
+        self.held = held
+
+    def write(self, text: str) -> int:
+        if "waiting for it" in text:
+            self.held.rollback()
+        return super().write(text)
+
+
+@pytest.fixture
+def held() -> Iterator[sqlite3.Connection]:
+    """The database's lock, as another process takes it."""
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL locks rows")
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout = 50")
+    other = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
+    yield other
+    other.close()
+    connection.close()
+
+
+def test_waits_for_a_database_that_is_busy_and_goes_on(live: str, held: sqlite3.Connection) -> None:  # noqa: F811
+    closed("old", OLD)
+    held.execute("BEGIN IMMEDIATE")
+    out = UntilItWaits(held)
+    call_command("cleanup", stdout=out)
+    assert "waiting for it" in out.getvalue()
+    assert "1 deleted with 2 messages" in out.getvalue()
+    assert not names()
+
+
+def test_a_database_that_stays_busy_is_given_up(live: str, held: sqlite3.Connection) -> None:  # noqa: F811
+    closed("old", OLD)
+    held.execute("BEGIN IMMEDIATE")
+    with pytest.raises(CommandError, match="run it again for the rest") as failure:
+        run("--patience", "0.1")
+    assert failure.value.returncode == cleanup.DATABASE_AWAY
+    held.rollback()
+    assert run_json()["conversations_deleted"] == 1
+
+
 def test_a_bar_on_a_terminal_only(live: str, everything: None) -> None:  # noqa: F811
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -180,7 +248,7 @@ def test_a_bar_on_a_terminal_only(live: str, everything: None) -> None:  # noqa:
 
 @pytest.mark.slow
 def test_stopped_in_the_middle_it_goes_on_where_it_was(tmp_path: Any) -> None:
-    """A real process, ended without a word; the next one finishes."""
+    """A real process, ended without a word; the next two, at once, finish and do it once."""
     environ = os.environ | {"DATABASE_URL": f"sqlite:///{tmp_path / 'desk.sqlite3'}", "USE_SHARED_CONTEXT": "false"}
 
     def manage(*words: str) -> subprocess.Popen[str]:
@@ -195,9 +263,10 @@ def test_stopped_in_the_middle_it_goes_on_where_it_was(tmp_path: Any) -> None:
     first.wait(10)
     remaining = left(environ)
     assert 0 < remaining < 20_000, "it was stopped in the middle"
-    second = manage("cleanup", "--json")
-    out, _ = second.communicate(timeout=120)
-    assert json.loads(out)["conversations_deleted"] == remaining
+    both = [manage("cleanup", "--json") for _ in range(2)]
+    said = [json.loads(process.communicate(timeout=240)[0]) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum(each["conversations_deleted"] for each in said) == remaining
     assert left(environ) == 0
 
 

@@ -4,8 +4,10 @@ Each step takes a bounded batch in a transaction of its own, and finds anew what
 machines at once, and be stopped at any moment and begun again.
 """
 
+import asyncio
 import json
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -16,7 +18,7 @@ from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.core.files.storage import default_storage
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from agent_app import chat
@@ -37,6 +39,10 @@ STORE_AWAY = 3  # the exit code when the durable half is done and the store coul
 CLOSED_AT_ONCE = 200
 DELETED_AT_ONCE = 500
 SHOWN = 20  # of those that a dry run names
+PATIENCE = 60.0  # seconds without anything done, after which a database that is busy counts as away
+AGAIN = 0.5  # seconds until the next try
+BUSY_FOR = 1.0  # seconds of work after which others are let in
+PAUSE = 0.11  # seconds; a little more than SQLite's longest sleep between two looks at its lock
 
 
 @dataclass
@@ -61,12 +67,19 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="say what would go and why, and change nothing")
         parser.add_argument("--json", action="store_true", help="one JSON object on stdout and nothing else")
+        parser.add_argument(
+            "--patience",
+            type=float,
+            default=PATIENCE,
+            metavar="SECONDS",
+            help="how long to go on trying while the database is busy or away (default %(default)g)",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.plain = not options["json"]
         report = Report(options["dry_run"])
         try:
-            self.run(report)
+            self.run_patiently(report, options["patience"])
         except (Unavailable, OperationalError) as error:
             raise CommandError(
                 "The database is away or busy. What was done stays done; run it again for the rest.",
@@ -86,6 +99,23 @@ class Command(BaseCommand):
                 returncode=STORE_AWAY,
             )
 
+    def run_patiently(self, report: Report, patience: float) -> None:
+        """SQLite's lock is not fair: another cleanup at the same time may hold it longer than this one's time limit.
+
+        What was done stays done and is counted, so beginning again finds the rest.
+        """
+        done, deadline = asdict(report), time.monotonic() + patience
+        while True:
+            try:
+                return self.run(report)
+            except (Unavailable, OperationalError):
+                if asdict(report) != done:
+                    done, deadline = asdict(report), time.monotonic() + patience
+                if time.monotonic() > deadline:
+                    raise
+            self.say("The database is busy or away: waiting for it.")
+            time.sleep(AGAIN)
+
     def run(self, report: Report) -> None:
         now = timezone.now()
         if report.dry_run:
@@ -93,19 +123,19 @@ class Command(BaseCommand):
             self.foretell(report, now)
         else:
             # Before the sweep, which tells of each end by itself: here two hundred chats share a transaction.
-            report.conversations_closed = self.close_expired()
+            self.close_expired(report)
             self.sweep_sessions(report)
             self.delete_old(report, now)
             report.files_deleted += delete_lost_files()
-            report.facts_deleted, _ = Fact.objects.expired(now).delete()
+            report.facts_deleted += Fact.objects.expired(now).delete()[0]
             AuditEntry.objects.of_no_chat(now).erase(RETENTION)
-            report.erasures_finished = self.finish_erasures(report)
+            self.finish_erasures(report)
             self.say(
                 f"Conversations: {report.conversations_closed} closed, {report.conversations_deleted} deleted "
                 f"with {report.messages_deleted} messages. Files: {report.files_deleted} deleted. "
                 f"Facts past their time: {report.facts_deleted} deleted."
             )
-            report.audit_sealed, report.audit_head = self.seal_audit()
+            self.seal_audit(report)
 
     def say(self, line: str) -> None:
         if self.plain:
@@ -124,7 +154,7 @@ class Command(BaseCommand):
                 live = async_to_sync(store.count_active)()
                 self.say(f"Live sessions: {live} stay; the store's expired ones would be swept.")
             else:
-                report.sessions_swept = async_to_sync(store.cleanup_expired)()
+                report.sessions_swept = (report.sessions_swept or 0) + async_to_sync(store.cleanup_expired)()
                 self.say(f"Live sessions: {report.sessions_swept} expired ones swept.")
             report.store = "redis"
         except StoreUnavailable:
@@ -158,9 +188,14 @@ class Command(BaseCommand):
         self.say(f"Erasures to finish: {report.erasures_finished}.")
         self.say(f"Audit entries to seal: {AuditEntry.objects.filter(number=None).count()}.")
 
-    def close_expired(self) -> int:
+    def close_expired(self, report: Report) -> None:
         with self.progress("closed", Conversation.objects.expired(timezone.now()).count) as advance:
-            return async_to_sync(close_expired)(advance)
+
+            def closed(batch: int) -> None:
+                report.conversations_closed += batch
+                advance(batch)
+
+            async_to_sync(close_expired)(closed)
 
     def delete_old(self, report: Report, now: datetime) -> None:
         with self.progress("deleted", Conversation.objects.past_retention(now).count) as advance:
@@ -174,8 +209,7 @@ class Command(BaseCommand):
 
     # ---- erasures -------------------------------------------------------------------------------------
 
-    def finish_erasures(self, report: Report) -> int:
-        finished = 0
+    def finish_erasures(self, report: Report) -> None:
         for erasure in Erasure.objects.unfinished():
             try:
                 erase(erasure)
@@ -183,37 +217,58 @@ class Command(BaseCommand):
                 report.store = "away"
                 self.say(f"Erasure {erasure.number}: the store is unavailable.")
             else:
-                finished += 1
+                report.erasures_finished += 1
                 self.say(f"Erasure {erasure.number}: finished.")
         forget_old_indexes()
-        return finished
 
     # ---- the audit log --------------------------------------------------------------------------------
 
-    def seal_audit(self) -> tuple[int, str]:
-        """Seals what was recorded since the last run; how many rows this run sealed, and the head."""
-        rows = 0
+    def seal_audit(self, report: Report) -> None:
+        """Seals what was recorded since the last run."""
         while seal := AuditSeal.seal_next():
-            rows += seal.last - seal.first + 1
+            report.audit_sealed += seal.last - seal.first + 1
             logger.info("audit.sealed seal=%d rows=%d-%d head=%s", seal.number, seal.first, seal.last, seal.hash)
         newest = AuditSeal.newest()
         if newest is not None:
-            self.say(f"Audit log: {rows} entries sealed, head {newest.hash}.")
-        return rows, newest.hash if newest else ""
+            report.audit_head = newest.hash
+            self.say(f"Audit log: {report.audit_sealed} entries sealed, head {newest.hash}.")
 
     def progress(self, verb: str, count: Callable[[], int]) -> Progress:
         shown = self.plain and self.stdout.isatty()
         return Progress(self.stdout, verb, count() if shown else 0)
 
 
-async def close_expired(advance: Callable[[int], None]) -> int:
+class Manners:
+    """Leaves SQLite's lock to whoever else waits for it (customers' messages, another cleanup) now and then.
+
+    Waiting for it is looking again and again, in sleeps of up to 100 ms; who takes it back at once is hardly ever met
+    without it, and the others wait in vain until their time is over. PostgreSQL locks rows, and needs none of this.
+    """
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+
+    def pause(self) -> float:
+        """How long to pause now, in seconds; mostly not at all."""
+        now = time.monotonic()
+        if connection.vendor != "sqlite" or now - self.began < BUSY_FOR:
+            return 0.0
+        self.began = now + PAUSE
+        return PAUSE
+
+
+async def close_expired(advance: Callable[[int], None]) -> None:
     """Closes what has run out, a batch at each step; their sockets hear of it on every instance."""
-    closed = 0
+    manners = Manners()
     async with doorbell.calling():
-        while batch := await chat.expire_due(CLOSED_AT_ONCE):
-            closed += batch
-            advance(batch)
-    return closed
+        before: list[int] = []
+        while True:
+            due, closed = await chat.expire_due(CLOSED_AT_ONCE)
+            if not due or due == before:  # or nobody can close them now: the next run tries again
+                return
+            before = due
+            advance(closed)
+            await asyncio.sleep(manners.pause())
 
 
 def batches_deleted(now: datetime, size: int = DELETED_AT_ONCE) -> Iterator[Counter[str]]:
@@ -221,8 +276,10 @@ def batches_deleted(now: datetime, size: int = DELETED_AT_ONCE) -> Iterator[Coun
 
     Another machine at the same time takes other conversations (PostgreSQL) or its turn (SQLite).
     """
+    manners = Manners()
     while removed := delete_batch(now, size):
         yield removed
+        time.sleep(manners.pause())
 
 
 def delete_batch(now: datetime, size: int) -> Counter[str]:

@@ -315,7 +315,8 @@ def answer_all(answers: list[tuple[Request, Outcome | Exception]]) -> None:
 
 
 def reading(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    connection.close_if_unusable_or_obsolete()
+    if connection.settings_dict["CONN_MAX_AGE"]:  # a server may have gone since; a file is opened once
+        connection.close_if_unusable_or_obsolete()
     try:
         return function(*args, **kwargs)
     except (DatabaseError, InterfaceError) as error:

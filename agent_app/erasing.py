@@ -23,6 +23,8 @@ from sessions_app.stores import StoreUnavailable, get_store
 
 logger = logging.getLogger(__name__)
 
+knowledge.forget_with(journal.recent.forget_all)  # rung, too, chat by chat; but a ring may be lost
+
 FORGOTTEN_AT_ONCE = 200  # chats of one transaction
 REASON = "erased"
 STORE_AWAY = "The session store is away: what is in it goes as soon as it is back, with the next run."

@@ -96,6 +96,10 @@ class Recent:
         with self._writing:
             self._tails.pop(conversation_id, None)
 
+    def forget_all(self) -> None:
+        with self._writing:
+            self._tails.clear()
+
     def between(self, conversation_id: int, after: int, upto: int) -> tuple[Entry, ...] | None:
         """The messages after `after` up to `upto`, or None when some of them are not held."""
         tail = self._tails.get(conversation_id, ())

@@ -18,6 +18,9 @@ class TicketAdmin(ReadOnlyAdmin):
     date_hierarchy = "created_at"
     fields = ("number", "chat", "state_now", "category", "priority", "reason", "created_at")
 
+    class Media:
+        css = {"all": ("agent_app/admin.css",)}
+
     @admin.display(description=_("conversation"))
     def chat(self, ticket: Ticket) -> SafeString:
         return conversation_link(ticket.conversation)

@@ -20,7 +20,14 @@ import numpy as np
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 
-from agent_app.knowledge.embedding import Embedder, Vectors, WordEmbedder, give_back_memory, load_embedder
+from agent_app.knowledge.embedding import (
+    Embedder,
+    Vectors,
+    WordEmbedder,
+    direction,
+    give_back_memory,
+    load_embedder,
+)
 from agent_app.knowledge.learning import (
     Changed,
     Preview,
@@ -33,6 +40,7 @@ from agent_app.knowledge.learning import (
 )
 from agent_app.knowledge.passages import Passage, Source
 from agent_app.knowledge.retrieval import Findings, Hit, Kind, KnowledgeIndex, best_within
+from agent_app.knowledge.words import stem
 from agent_app.models.knowledge import Article, IndexGeneration, KnowledgeState, TextVector
 
 logger = logging.getLogger(__name__)
@@ -62,6 +70,8 @@ class Knowledge:
         self._read: OrderedDict[str, dict[Passage, np.ndarray]] = OrderedDict()
         self._asked: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
         self._asking = threading.Lock()
+        self._forgotten: int | None = None  # erasures of which this process knows
+        self._forgetters: list[Callable[[], None]] = [stem.cache_clear, direction.cache_clear]
         self._policy: dict[tuple[str, tuple[str, ...]], Vectors] = {}
         self._searchers = ThreadPoolExecutor(SEARCHERS, "knowledge-search")
         self._keeper = ThreadPoolExecutor(1, "knowledge-keeper")  # the only thread that touches the database
@@ -79,10 +89,11 @@ class Knowledge:
         return await loop.run_in_executor(self._searchers, self._within, source, query)
 
     def _within(self, source: Source, query: str) -> Hit:
-        known = self._read.setdefault(source.slug, {})
-        self._read.move_to_end(source.slug)
-        while len(self._read) > READ_TEXTS:
-            self._read.popitem(last=False)
+        with self._asking:
+            known = self._read.setdefault(source.slug, {})
+            self._read.move_to_end(source.slug)
+            while len(self._read) > READ_TEXTS:
+                self._read.popitem(last=False)
         return best_within(source, query, self.embedder.embed, known)
 
     def find(self, query: str, limit: int = 3, article: str | None = None) -> Findings:
@@ -213,6 +224,20 @@ class Knowledge:
         self._index = self._generation = None
         self._looked_at = 0.0
 
+    def forget_with(self, forgetter: Callable[[], None]) -> None:
+        """Called, too, on the keeper's thread, once an erasure anywhere has taken a customer's words away."""
+        self._forgetters.append(forgetter)
+
+    def _forget_customers(self, forgotten: int) -> None:
+        """What customers asked and attached, whoever they were: it is made again when it is asked for again."""
+        if self._forgotten not in {None, forgotten}:
+            with self._asking:
+                self._asked.clear()
+                self._read.clear()
+            for forgetter in self._forgetters:
+                forgetter()
+        self._forgotten = forgotten
+
     def renew(self) -> KnowledgeIndex:
         """Brings the index up to date and waits for it: for commands."""
         self._on_keeper(self.look).result()
@@ -245,13 +270,15 @@ class Knowledge:
     def look(self) -> None:
         """Loads a newer generation, and builds one where the knowledge is ahead of it. On the keeper's thread."""
         embedder = self.embedder
+        revision, forgotten = KnowledgeState.now()
+        self._forget_customers(forgotten)
         newest = IndexGeneration.objects.newest(embedder.name)
         if newest is None:
             self._index, self._generation = EMPTY, None
         elif self._generation != (newest.pk, newest.created_at):
             self._load(newest)
         held = newest.revision if newest else 0
-        if KnowledgeState.current_revision() > held and KnowledgeState.take_build():
+        if revision > held and KnowledgeState.take_build():
             try:
                 self._build(embedder)
             finally:

@@ -25,7 +25,7 @@ from agent_app.models.audit import RETENTION, AuditEntry
 from agent_app.models.conversations import Conversation, hash_token, wire_time
 from agent_app.models.desk import TICKET_LETTERS
 from agent_app.models.feedback import Feedback
-from agent_app.models.knowledge import Article, ExampleQuestion, UnansweredQuestion
+from agent_app.models.knowledge import Article, ExampleQuestion, KnowledgeState, UnansweredQuestion
 from agent_app.models.missed import PHRASING, messages_at
 
 ERASED = "(erased)"
@@ -210,6 +210,7 @@ class Erasure(models.Model):
             chats = dict(held.chats().filter(pk__in=ids, state="closed").values_list("pk", "session_id"))
             if chats:
                 held.note(forget_chats(chats, self.number), list(chats))
+                KnowledgeState.forget_customers()
         return len(chats)
 
     def forget_the_rest(self) -> None:

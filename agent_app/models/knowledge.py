@@ -117,9 +117,10 @@ class ExampleQuestion(models.Model):
 
 
 class KnowledgeState(models.Model):
-    """One row: how often knowledge has changed, and who is building the index of it."""
+    """One row: how often knowledge has changed, who builds the index of it, and how often customers were erased."""
 
     revision = models.PositiveBigIntegerField(default=1)
+    forgotten = models.PositiveBigIntegerField(default=0)
     build_until = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
@@ -132,7 +133,18 @@ class KnowledgeState(models.Model):
 
     @classmethod
     def current_revision(cls) -> int:
-        return cls.objects.filter(pk=1).values_list("revision", flat=True).first() or 0
+        return cls.now()[0]
+
+    @classmethod
+    def now(cls) -> tuple[int, int]:
+        """The revision, and how often customers were erased: what an instance asks every half second."""
+        return cls.objects.filter(pk=1).values_list("revision", "forgotten").first() or (0, 0)
+
+    @classmethod
+    def forget_customers(cls) -> None:
+        """In an erasure's own transaction: what any instance remembers of customers' words is to go."""
+        cls.objects.get_or_create(pk=1)
+        cls.objects.filter(pk=1).update(forgotten=F("forgotten") + 1)
 
     @classmethod
     def take_build(cls) -> bool:

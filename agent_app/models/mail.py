@@ -87,6 +87,8 @@ class Mail(models.Model):
 
     class Meta:
         ordering = ["-pk"]
+        verbose_name = "letter"
+        default_permissions = ("view",)
         indexes = [models.Index(fields=["due_at"], name="mail_due", condition=Q(state="due"))]
         constraints = [
             # One letter holds every reply until it is sent.

@@ -52,6 +52,7 @@ MARKDOWN = (".md", ".markdown")
 _disk = ThreadPoolExecutor(2, "attachments")
 _readers = threading.BoundedSemaphore(READ_AT_ONCE)
 _texts: OrderedDict[str, Source] = OrderedDict()
+knowledge.forget_with(_texts.clear)
 
 
 # ---- coming in ----

@@ -25,6 +25,9 @@ from django.utils import timezone
 
 from agent_app import chat
 from agent_app.erasing import erase
+from agent_app.journal import journal
+from agent_app.knowledge import indexing
+from agent_app.knowledge.passages import Source
 from agent_app.models import (
     Article,
     AuditEntry,
@@ -40,6 +43,7 @@ from agent_app.models import (
 from agent_app.models.audit_check import AuditCheck
 from agent_app.models.erasure import declaring, hanging_on
 from agent_app.models.missed import draft
+from agent_app.tools import attachments
 from agent_app.tools.attachments import stored_name
 from tests.staff import is_live, live, live_redis, logged_in, put, store_away  # noqa: F401 - fixtures
 
@@ -430,3 +434,25 @@ def test_old_unfinished_receipts_are_not_sound(live: str) -> None:
     asked = Erasure.objects.of_customer(USER, "ana")
     assert asked.doubts() == ["The erasure is not finished: run it again, or cleanup."]
     assert timezone.now() - asked.asked_at < timedelta(minutes=1)
+
+
+# ---- in memory ----
+
+
+def test_no_instance_remembers_what_an_erased_customer_asked_or_attached() -> None:
+    """Of two that read the database by themselves, as they do twice a second, whichever of them erased."""
+    conversation = opened()
+    asked = f"Does the train to Obiralowka carry {MESSAGE}?"
+    instances = [indexing.knowledge, indexing.Knowledge()]
+    attached = Source("a1", "peterhof-receipt.pdf", f"{asked} It does.")
+    for instance in instances:
+        instance.find(asked)
+        async_to_sync(instance.search_within)(attached, asked)
+        assert "Obiralowka" in repr(vars(instance))
+    attachments._texts["a1"] = attached
+    erase(Erasure.objects.of_customer(USER, "ana"))
+    for instance in instances:
+        instance.renew()
+        assert not any(word in repr(vars(instance)) for word in WORDS)
+    assert not attachments._texts
+    assert conversation.pk not in journal.recent._tails

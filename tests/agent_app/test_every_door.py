@@ -3,13 +3,12 @@ a door that is not fails. Bodies and acts are tested where the door is; here is 
 """
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
-from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
 
 from agent_app.models import (
     ApiToken,
@@ -19,10 +18,12 @@ from agent_app.models import (
     Conversation,
     Erasure,
     Feedback,
+    Mail,
     Ticket,
     UnansweredQuestion,
 )
 from tests.agent_app.test_desk_rest import bearer, client_of, new_chat
+from tests.doors import POSTS, address, doors
 from tests.staff import logged_in, put, staff, use_memory
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -30,11 +31,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), 
 ANY_STAFF = ""  # the page itself; what it shows depends
 NOBODY = "nobody"  # not even a superuser: what is only read, or written by the desk alone
 
-# Django's own pages, and those of models that are edited by nobody or by its rules.
-OWN = re.compile(
-    r"admin:(index|login|logout|password_change|password_change_done|autocomplete|jsi18n|view_on_site|app_list|-)$"
-    r"|admin:auth_"
-)
 # By name of the address: the permission that a GET needs.
 PAGES = {
     "desk": "agent_app.view_conversation",
@@ -49,31 +45,9 @@ PAGES = {
     "admin:sessions_app_session_expire": "sessions_app.expire_session",
     "admin:sessions_app_session_extend": "sessions_app.extend_session",
 }
-# Those that only take a POST, which their own tests make.
-POSTS = {
-    "admin:agent_app_article_preview": "agent_app.change_article",
-    "admin:agent_app_unansweredquestion_teach": "agent_app.change_article",
-    "admin:agent_app_unansweredquestion_draft": "agent_app.add_article",
-    "admin:agent_app_unansweredquestion_drop": "agent_app.change_unansweredquestion",
-}
 BY_POST = {403, 404, 405}
 WRITTEN = {"article", "cannedreply", "apitoken"}  # by people, in the admin
 OF_A_MODEL = re.compile(r"admin:(agent_app|sessions_app)_(\w+)_(changelist|add|change|history|delete)$")
-
-
-def walk(resolver: Any = None, path: str = "", space: str = "") -> Iterator[tuple[str, str]]:
-    """(name, path) of every address."""
-    for each in (resolver or get_resolver()).url_patterns:
-        here = path + str(each.pattern)
-        if isinstance(each, URLResolver):
-            yield from walk(each, here, space + (f"{each.namespace}:" if each.namespace else ""))
-        elif isinstance(each, URLPattern):
-            yield space + (each.name or "-"), here
-
-
-def doors() -> dict[str, str]:
-    """The pages of the admin and of the desk, each with its path."""
-    return {name: path for name, path in walk() if path.startswith(("admin/", "desk/")) and not OWN.match(name)}
 
 
 def needed(name: str) -> str:
@@ -108,15 +82,9 @@ def rows(settings: Any) -> dict[str, Any]:
         "unansweredquestion": UnansweredQuestion.objects.remember("Canoes?", conversation.pk).pk,
         "erasure": Erasure.objects.of_customer("c-9", "ana").pk,
         "feedback": Feedback.objects.create(conversation=conversation, rating=4).pk,
+        "mail": Mail.objects.create(kind="reply", conversation=conversation, event="reply:1", due_at=timezone.now()).pk,
         "apitoken": secret.pk,
     }
-
-
-def address(path: str, rows: dict[str, Any]) -> str:
-    model = path.split("/")[2] if path.startswith("admin/") else ""
-    key = str(rows.get(model, 1)).replace("-", "_2D") if model == "session" else str(rows.get(model, 1))
-    filled = re.sub(r"<(\w+:)?object_id>", key, path)
-    return "/" + filled.replace("<str:thread_id>", rows["thread"])
 
 
 def test_every_page_is_in_the_table() -> None:

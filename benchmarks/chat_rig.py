@@ -28,7 +28,8 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.environ = {
             "SECRET_KEY": "only-for-benchmarks",
-            "DEBUG": "true",
+            "DEBUG": "false",
+            "ALLOWED_HOSTS": "127.0.0.1,localhost",
             "LOG_LEVEL": "WARNING",
             **os.environ,
             "DATABASE_URL": database_url or f"sqlite:///{folder / 'bench.sqlite3'}",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -40,7 +41,7 @@ class Deed:
     done: str | None = None  # the tool whose write has been performed, for certain
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TurnContext:
     """What the agent may know about the turn it answers."""
 
@@ -59,12 +60,12 @@ class TurnContext:
     away: str = ""  # what to say beside a hand-over while nobody is at the desk
     writing_as: str | None = None  # while a confirmed write runs: the confirmation's id, its Idempotency-Key
 
-    @property
+    @cached_property
     def asked(self) -> tuple[ChatMessage, ...]:
         """The customer's messages that this turn answers, oldest first."""
         return tuple(m for m in self.messages if m.role == "customer" and m.seq > self.answered_upto)
 
-    @property
+    @cached_property
     def question(self) -> str:
         return "\n".join(message.text for message in self.asked)
 

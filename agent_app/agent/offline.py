@@ -133,7 +133,8 @@ class OfflineResponder:
         if chosen:
             found = [await search(context, query=chosen.question, article=chosen.slug)]
         else:
-            found = [await find(context, search, question) for question in asked]
+            beside = [None, *asked[:-1]]
+            found = [await find(context, search, *both) for both in zip(asked, beside, strict=True)]
         yield ToolEnded(search.name)
         for question, findings in zip(asked, found, strict=True):
             if findings.band != Band.ANSWER or attached(context.asked):
@@ -190,18 +191,23 @@ def attached(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
     return [attachment for message in messages for attachment in message.attachments]
 
 
-async def find(context: TurnContext, search: Tool, question: str) -> Findings:
-    """A follow-up ("and for children?") is understood with the question before it, where that helps."""
+async def find(context: TurnContext, search: Tool, question: str, beside: str | None = None) -> Findings:
+    """A follow-up ("and for children?") is understood with the question before it, where that helps.
+
+    `beside`: the one before it in the same message, to which "and" only adds it; it is looked at where the question
+    says nothing by itself ("Do you deliver to Germany, and how much is it?").
+    """
     findings: Findings = await search(context, query=question)
-    before = questions.asked_before(context)
-    if findings.band == Band.ANSWER and not questions.leans_on_earlier(question):
+    leans = beside is None and questions.leans_on_earlier(question)
+    if findings.band == Band.ANSWER and not leans:
         return findings
+    before = beside or questions.asked_before(context)
     if before is None or not questions.is_follow_up(question):
         return findings
     together: Findings = await search(context, query=f"{before} {question}")
     if findings.band == Band.ANSWER and together.band != Band.ANSWER:
         return findings  # "and how do I return something?" says by itself what it is about
-    return together if together.probability > findings.probability or questions.leans_on_earlier(question) else findings
+    return together if together.probability > findings.probability or leans else findings
 
 
 def add(draft: Draft, question: str, findings: Findings, alone: bool) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 
 from agent_app.agent.events import TurnContext
+from agent_app.agent.smalltalk import reply_to
 
 MOST = 4  # questions of one message that are answered
 SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
@@ -30,6 +31,7 @@ POINTS_BACK = re.compile(
     re.IGNORECASE,
 )
 SHORT = 6  # words: longer messages say what they are about
+MOST_BEFORE = 3  # earlier messages that a follow-up is understood with
 
 
 def split(text: str, is_change: Callable[[str], bool] = lambda part: False) -> list[str]:
@@ -73,6 +75,16 @@ def leans_on_earlier(text: str) -> bool:
 
 
 def asked_before(context: TurnContext) -> str | None:
-    """The customer's latest answered question."""
+    """The customer's latest answered question, with what that leaned on itself.
+
+    "Do you ship to Norway?", "and to the US?", "how long does it take?": the last one asks of shipping. What is only a
+    number or small talk asked nothing.
+    """
     earlier = [m.text for m in context.messages if m.role == "customer" and m.seq <= context.answered_upto]
-    return earlier[-1] if earlier else None
+    asked = [text for text in earlier if says_something(text)][-MOST_BEFORE:]
+    begins = max((place for place, text in enumerate(asked) if not leans_on_earlier(text)), default=0)
+    return " ".join(asked[begins:]) or None
+
+
+def says_something(text: str) -> bool:
+    return reply_to(text) is None and any(word.isalpha() for word in WORD.findall(text))

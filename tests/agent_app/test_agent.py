@@ -138,10 +138,27 @@ async def test_a_follow_up_leans_on_the_question_before(agent: CustomerSupportAg
     assert "Returns are free" in answer.text
 
 
+async def test_a_follow_up_leans_on_what_the_one_before_leaned_on(agent: CustomerSupportAgent) -> None:
+    talk = Talk(agent)
+    await talk.say("Do you deliver to Norway?")
+    await talk.say("and to Spain?")
+    await talk.say("thanks!")
+    answer = await talk.say("and who pays duty?")
+    assert answer.citations[0]["url"] == "/help/international-delivery/"
+
+
+async def test_a_second_question_leans_on_the_first_of_its_message(agent: CustomerSupportAgent) -> None:
+    alone = await Talk(agent).say("how much is it?")
+    assert alone.citations == ()
+    answer = await Talk(agent).say("Do you deliver to Germany and how much is it?")
+    assert catalogue.DONT_KNOW_PART.format(question="how much is it?") not in answer.text
+    assert answer.citations
+
+
 @pytest.mark.parametrize("pick", ["2", "the second one", "title", "id"])
 async def test_a_choice_by_number_title_or_click(agent: CustomerSupportAgent, pick: str) -> None:
     talk = Talk(agent)
-    asked = await talk.say("is the item available in the Dublin shop")
+    asked = await talk.say("my tent arrived broken")
     assert len(asked.choices) == 3
     assert asked.citations == ()
     second = asked.choices[1]

@@ -3,7 +3,7 @@
 A calibrator that was fitted on one knowledge base does not travel (one from CLINC150 promised 5% wrong on Banking77
 and gave 21%), so each knowledge base gets its own, without a labelled question: every example question is asked as if
 it had never been seen, once with its article's other texts in place (the answer may be right) and once with its whole
-article gone (no answer can be).
+article gone (no answer can be). And sixty sentences about anything but a desk's business stand for what is off topic.
 """
 
 import math
@@ -20,11 +20,14 @@ Matrix = NDArray[np.float64]
 FEATURES = ("score", "margin", "nearest", "coverage", "neighbours", "known")
 
 TARGET_ERROR = 0.05  # of the answers that are given
-# The share of questions that no article answers, which calibration assumes. Few where the desk is well stocked; the
-# thresholds depend little on it, the probabilities in between do.
-UNCOVERED = 0.08
+# The shares of questions that no article answers, which calibration assumes: of the desk's business, and off topic.
+UNCOVERED = 0.06
+OFF_TOPIC = 0.12
+# How much of the way from what was fitted to what the whole knowledge should reach on the questions that it covers: the
+# whole way promised too much on unseen questions, none of it too little.
+LIFTED = 0.5
 CONFIDENCE = 0.84  # one-sided 80%: the bound that must meet the target, not the estimate
-CLARIFY_AT = 0.55  # the right article is among three with at least this probability
+CLARIFY_AT = 0.6  # the right article is among three with at least this probability
 BINS = 10
 
 # Where a knowledge base has few examples its calibrator stays near this one, which is the sample shop's.
@@ -41,6 +44,7 @@ class Outcome:
     right: bool
     near: bool
     covered: bool
+    off_topic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +98,16 @@ def calibrate(outcomes: Sequence[Outcome], target: float = TARGET_ERROR, gain: f
     right = np.array([outcome.right for outcome in outcomes], np.float64)
     near = np.array([outcome.near for outcome in outcomes], np.float64)
     covered = np.array([outcome.covered for outcome in outcomes])
-    weights = shares(covered)
+    weights = shares(covered, np.array([outcome.off_topic for outcome in outcomes]))
     fitted = fit_logistic(features, right, weights, PRIOR_RIGHT)
+    if covered.any():
+        mean = float(predict(features[covered], fitted).mean())
+        reached = float(right[covered].mean()) + gain
+        fitted[0] += shift(features[covered] @ np.array(fitted[1:]) + fitted[0], mean + LIFTED * (reached - mean))
     promised = predict(features, fitted)
-    if gain > 0 and covered.any():
-        fitted[0] += shift(features[covered] @ np.array(fitted[1:]) + fitted[0], float(right[covered].mean()) + gain)
-    lifted = predict(features, fitted)
-    answer_at = threshold(promised, right, weights, target)
+    # What came true of few questions is uncertain, and what is promised of them as well: the threshold goes by both.
+    answer_at = threshold(promised, (lifted(right, covered, LIFTED * gain) + promised) / 2, weights, target)
     given = promised >= answer_at
-    # The same questions are answered; only what they are told of their chances is lifted.
-    answer_at = float(np.min(lifted[given])) if given.any() else answer_at
     return Calibration(
         right=tuple(fitted),
         near=tuple(fit_logistic(features, near, weights, PRIOR_NEAR)),
@@ -117,8 +121,15 @@ def calibrate(outcomes: Sequence[Outcome], target: float = TARGET_ERROR, gain: f
     )
 
 
+def lifted(right: Matrix, covered: NDArray[np.bool_], gain: float) -> Matrix:
+    """How right each would be, were the share right of the covered ones higher by `gain`."""
+    wrong = 1 - float(right[covered].mean()) if covered.any() else 0.0
+    turned = min(gain / wrong, 1.0) if wrong > 0 else 0.0
+    return right + np.where(covered, (1 - right) * turned, 0.0)
+
+
 def shift(values: Matrix, mean: float) -> float:
-    """What to add to these logits so that their mean probability becomes `mean`."""
+    """What to add to these logits so that their mean probability becomes `mean`; nothing where it is higher."""
     low, high = 0.0, 5.0
     for _ in range(40):
         middle = (low + high) / 2
@@ -129,12 +140,12 @@ def shift(values: Matrix, mean: float) -> float:
     return low
 
 
-def shares(covered: NDArray[np.bool_]) -> Matrix:
-    """Weights that make the uncovered questions the share of all that UNCOVERED says."""
+def shares(covered: NDArray[np.bool_], off_topic: NDArray[np.bool_]) -> Matrix:
+    """Weights that make the uncovered questions the shares of all that UNCOVERED and OFF_TOPIC say."""
     weights = np.ones(len(covered))
-    uncovered = int((~covered).sum())
-    if uncovered and covered.any():
-        weights[~covered] = UNCOVERED / (1 - UNCOVERED) * covered.sum() / uncovered
+    for kind, share in ((~covered & ~off_topic, UNCOVERED), (off_topic, OFF_TOPIC)):
+        if kind.any() and covered.any():
+            weights[kind] = share / (1 - UNCOVERED - OFF_TOPIC) * covered.sum() / kind.sum()
     return weights
 
 

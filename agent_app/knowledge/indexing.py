@@ -182,7 +182,7 @@ class Knowledge:
 
         def embed(texts: Sequence[str]) -> Vectors:
             new = [text for text in dict.fromkeys(texts) if text not in known]
-            known.update(zip(new, self.embedder.embed(new), strict=True))
+            known.update(zip(new, self._embed_asked(new), strict=True))
             return np.stack([known[text] for text in texts])
 
         return embed

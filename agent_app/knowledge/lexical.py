@@ -83,10 +83,13 @@ class LexicalIndex:
         total = sum(weights.values())
         return sum(weight for term, weight in weights.items() if term in held) / total if total else 0.0
 
-    def _idf_of(self, term: str) -> float:
+    def holding(self, term: str) -> int:
+        """How many articles hold this term."""
         number = self._number.get(term)
-        holding = 0 if number is None else int(self.starts[number + 1] - self.starts[number])
-        return float(_idf(np.array([holding]), self.size)[0])
+        return 0 if number is None else int(self.starts[number + 1] - self.starts[number])
+
+    def _idf_of(self, term: str) -> float:
+        return float(_idf(np.array([self.holding(term)]), self.size)[0])
 
 
 def _idf(holding: NDArray[np.int64], size: int) -> NDArray[np.float64]:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent_app.knowledge import head as heads
-from agent_app.knowledge.calibration import Calibration, Outcome, calibrate
-from agent_app.knowledge.embedding import Vectors
+from agent_app.knowledge.calibration import FEATURES, Calibration, Outcome, calibrate
+from agent_app.knowledge.embedding import DATA, Vectors
 from agent_app.knowledge.head import Head
 from agent_app.knowledge.lexical import LexicalIndex, Matches
 from agent_app.knowledge.passages import Passage, Source
@@ -38,6 +38,8 @@ PASSAGE_WORDS = 0.3
 FEWEST_QUESTIONS = 2  # an article with fewer speaks by its passages, too
 HELD_OUT = 2000  # example questions that calibration asks
 FEWEST_HELD_OUT = 8
+OFF_TOPIC = DATA / "off_topic.txt"
+ON_TOPIC = 0.6  # cosine from which even "How do I prune roses?" may be this desk's business
 
 Scores = NDArray[np.float32]
 
@@ -135,7 +137,7 @@ class KnowledgeIndex:
         )
         if earlier is not None:
             return index.adopting(earlier)
-        return index.trained([unit.text for unit in units])
+        return index.trained([unit.text for unit in units], embed)
 
     def adopting(self, earlier: "KnowledgeIndex") -> "KnowledgeIndex":
         """With the earlier head's weights for what was there, and each new text speaking for its own article."""
@@ -162,7 +164,7 @@ class KnowledgeIndex:
         ]
         return [texts[unit] for unit in self.taught]
 
-    def trained(self, texts: Sequence[str]) -> "KnowledgeIndex":
+    def trained(self, texts: Sequence[str], embed: Callable[[Sequence[str]], Vectors]) -> "KnowledgeIndex":
         """With the head, and with the calibration that belongs to it."""
         taught = self.taught
         if not len(taught):
@@ -173,8 +175,11 @@ class KnowledgeIndex:
         if head is not None:
             some = sample(taught, heads.DIRECT)
             gain = heads.gain_of_one_more(self.vectors[some], self.article_of[some], size)
-        calibration = calibrate(list(held_out(self, texts, head is not None)), gain=gain)
-        return replace(self, head=head, calibration=calibration)
+        index = replace(self, head=head)
+        outcomes = list(held_out(index, texts))
+        if outcomes:
+            outcomes += off_topic(index, embed)
+        return replace(index, calibration=calibrate(outcomes, gain=gain))
 
     @property
     def taught(self) -> NDArray[np.int64]:
@@ -426,7 +431,7 @@ def top(scores: Scores, count: int) -> NDArray[np.int64]:
     return np.argsort(-scores, kind="stable")
 
 
-def held_out(index: KnowledgeIndex, texts: Sequence[str], with_head: bool) -> Iterator[Outcome]:
+def held_out(index: KnowledgeIndex, texts: Sequence[str]) -> Iterator[Outcome]:
     """Every example question (or a sample of them) asked as if it had never been seen: see `calibration`."""
     # The closed form needs a whole inverse. Of more texts than that a sample stands for all: a smaller knowledge base
     # is a little less sure of itself, so the promise errs to the safe side.
@@ -436,7 +441,7 @@ def held_out(index: KnowledgeIndex, texts: Sequence[str], with_head: bool) -> It
         return
     others = np.union1d(taught, np.flatnonzero(index.kinds == Kind.PASSAGE))
     left_out = {}
-    if with_head:
+    if index.head is not None:
         labels = index.article_of[taught]
         wanted = set(questions.tolist())
         for left in heads.leave_out(index.vectors[taught], labels, len(index.sources)):
@@ -446,30 +451,48 @@ def held_out(index: KnowledgeIndex, texts: Sequence[str], with_head: bool) -> It
     numbers = np.arange(len(index.sources))
     absent = np.ones(len(index.vectors), bool)
     absent[others] = False
-    for unit in questions.tolist():
+    for unit, cosines in cosines_of(index.vectors, questions):
         article = int(index.article_of[unit])
-        cosines = index.vectors @ index.vectors[unit]
         cosines[absent] = -1.0
         cosines[unit] = -1.0
-        matches = without_text(index, article, texts[unit])
+        matches, foreign_matches = without_text(index, article, texts[unit])
         out = left_out.get(unit)
         known = Seen(cosines, out.known if out else None, matches)
         order, _, features = index.rank(known)
         yield Outcome(features, order[0] == article, article in order[:3], covered=True)
         if len(index.sources) > 1:
-            foreign = Seen(cosines, out.foreign if out else None, matches)
+            foreign = Seen(cosines, out.foreign if out else None, foreign_matches)
             _, _, features = index.rank(foreign, without=numbers == article)
             yield Outcome(features, right=False, near=False, covered=False)
 
 
-def without_text(index: KnowledgeIndex, article: int, text: str) -> Matches:
-    """The lexical match of an example question, as if its article did not hold it."""
+def cosines_of(vectors: Vectors, units: NDArray[np.int64], at_once: int = 16) -> Iterator[tuple[int, Scores]]:
+    """Each of these units with its cosines to all: several at once read the vectors once."""
+    for start in range(0, len(units), at_once):
+        some = units[start : start + at_once]
+        yield from zip(some.tolist(), vectors[some] @ vectors.T, strict=True)
+
+
+def off_topic(index: KnowledgeIndex, embed: Callable[[Sequence[str]], Vectors]) -> Iterator[Outcome]:
+    """Sentences about anything but a desk's business, but for those that an article of this one is near to."""
+    sentences = OFF_TOPIC.read_text(encoding="utf-8").splitlines()
+    for sentence, vector in zip(sentences, embed(sentences), strict=True):
+        _, _, features = index.rank(index.look(sentence, vector))
+        if features[FEATURES.index("nearest")] < ON_TOPIC:
+            yield Outcome(features, right=False, near=False, covered=False, off_topic=True)
+
+
+def without_text(index: KnowledgeIndex, article: int, text: str) -> tuple[Matches, Matches]:
+    """The lexical match of an example question, as if its article did not hold it, and with its article gone."""
     source = index.sources[article]
     asked = terms(text, source.language)
     held = set(terms(text_of(source).replace(text, " ", 1), source.language))
+    elsewhere = {term for term in asked if index.lexical.holding(term) > 1}
     matches = index.lexical.match(asked)
     matches.coverage[article] = index.lexical.share(asked, held)
-    return matches
+    # A new question has words that no article holds; of an example question its own article holds all.
+    known = index.lexical.share(asked, held | elsewhere)
+    return replace(matches, known=known), replace(matches, known=index.lexical.share(asked, elsewhere))
 
 
 def sample(units: NDArray[np.int64], most: int) -> NDArray[np.int64]:

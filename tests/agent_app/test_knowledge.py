@@ -21,7 +21,7 @@ from agent_app.knowledge.embedding import (
 )
 from agent_app.knowledge.evaluation import Question, ask, measure, read_questions
 from agent_app.knowledge.passages import NotAnArticle, Source, parse
-from agent_app.knowledge.retrieval import Band, KnowledgeIndex
+from agent_app.knowledge.retrieval import OFF_TOPIC, Band, KnowledgeIndex, off_topic, without_text
 from agent_app.knowledge.words import language_of
 from agent_app.management.commands.load_knowledge import SAMPLE, read_folder
 from tests.agent_app.conftest import Embedding
@@ -190,6 +190,27 @@ def test_nothing_known_and_nothing_asked() -> None:
     one = KnowledgeIndex.build([Source("a", "Delivery", "We deliver.")], embed)
     assert not one.search("  ?!", embed)
     assert one.search("delivery", embed).hits[0].source.slug == "a"
+
+
+def test_a_held_out_question_has_words_that_no_article_holds(embed: Embedding) -> None:
+    """Its own article holds all of them: calibration would take every question's words for known."""
+    rows = {"pay": ("how do I pay by card", "paying with zlotys"), "send": ("how do I send it", "sending by dromedary")}
+    sources = [Source(slug, slug, "", "en", asked) for slug, asked in rows.items()]
+    index = KnowledgeIndex.build(sources, embed)
+    with_text, without_article = without_text(index, 0, "paying with zlotys")
+    assert 0 < with_text.known < 1  # "pay" stands in the other question, "zlotys" nowhere else
+    assert without_article.known == 0
+
+
+def test_what_a_desk_is_about_is_not_off_topic(embed: Embedding) -> None:
+    said = OFF_TOPIC.read_text(encoding="utf-8").splitlines()
+    garden = Source(
+        "roses", "Pruning roses", "Prune them in spring.", "en", ("how do I prune roses", "cutting roses back")
+    )
+    phone = Source("phone", "Our telephone", "Call us.", "en", ("what is your number", "how do I call you"))
+    outcomes = list(off_topic(KnowledgeIndex.build([garden, phone], embed), embed))
+    assert len(said) - 4 <= len(outcomes) < len(said)
+    assert not any(outcome.right or outcome.near or outcome.covered for outcome in outcomes)
 
 
 def test_head_by_steps_agrees_with_the_direct_solution() -> None:

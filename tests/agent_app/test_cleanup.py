@@ -182,11 +182,11 @@ def test_several_at_once_close_it_once(live: str) -> None:  # noqa: F811
         return await asyncio.gather(*(chat.expire_due(7) for _ in range(2)))
 
     first, second = async_to_sync(both)()
-    assert first[0] == second[0]
-    assert first[1] + second[1] == 7
+    together = len({*first[0], *second[0]})  # 7 where they looked at once, up to 13 where one came later
+    assert first[1] + second[1] == together
     closed: list[int] = []
     async_to_sync(cleanup.close_expired)(closed.append)
-    assert sum(closed) == 6
+    assert sum(closed) == 13 - together
 
 
 class UntilItWaits(io.StringIO):
@@ -206,7 +206,7 @@ class UntilItWaits(io.StringIO):
 def held() -> Iterator[sqlite3.Connection]:
     """The database's lock, as another process takes it."""
     if connection.vendor != "sqlite":
-        pytest.skip("PostgreSQL locks rows")
+        pytest.skip("not for PostgreSQL, which locks rows")
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA busy_timeout = 50")
     other = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)

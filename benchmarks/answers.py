@@ -1,24 +1,19 @@
 """How good and how fast the offline answers are.
 
-    python benchmarks/answers.py quality --data FOLDER    against BM25, TF-IDF + logistic regression, nearest example
-    python benchmarks/answers.py speed [--articles 1000]  latency, event loop, indexing, memory
+    python benchmarks/answers.py quality --data FOLDER [--sizes 5 10 all]  against BM25, TF-IDF + LR, nearest example
+    python benchmarks/answers.py speed [--articles 1000 10000]  latency, event loop, indexing, memory
 
 `quality` reads FOLDER/{banking77,clinc150,bitext_cs}/train.jsonl (lines of {"text", "label"}), which are not part of
-this project, and keeps a part of each aside to ask. `speed` makes its articles itself. The peers need scikit-learn and
-bm25s, which only this file uses: pip install scikit-learn bm25s.
+this project, and keeps a part of each aside to ask. `speed` makes its articles itself: benchmarks/answers_speed.py. The
+peers need scikit-learn and bm25s, which only this file uses: pip install scikit-learn bm25s.
 """
 
 import argparse
-import asyncio
-import json
 import os
 import random
-import resource
 import statistics
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,11 +24,12 @@ import numpy as np  # noqa: E402 - the path comes first
 
 from agent_app.knowledge.embedding import Vectors, load_embedder  # noqa: E402
 from agent_app.knowledge.evaluation import Question, ask, auroc, measure, read_questions, sources_of  # noqa: E402
-from agent_app.knowledge.passages import Source, parse  # noqa: E402
 from agent_app.knowledge.retrieval import KnowledgeIndex  # noqa: E402
+from benchmarks.answers_speed import speed  # noqa: E402
 
 ASIDE = 0.15
-SAMPLE = ROOT / "agent_app" / "knowledge" / "sample"
+MOST_ASKED = 1000  # of each set: the whole table takes minutes
+SIZES = ("5", "10", "all")  # examples a label
 # Casanueva et al. 2020 (arXiv:2003.04807), table 2: accuracy on Banking77's own test part.
 PUBLISHED = {
     ("banking77", "10"): ("USE+ConveRT, published", 85.19),
@@ -56,26 +52,26 @@ class Vectorised:
         return np.stack([self.known[text] for text in texts])
 
 
-def quality(data: Path) -> None:
+def quality(data: Path, sizes: Sequence[str]) -> None:
     embed = Vectorised()
     print(f"{'set':10} {'examples':>8}  {'system':32} {'top-1':>6} {'oos AUROC':>9}  answered  wrong   ECE")
-    for name, size, examples, questions in cases(data):
+    for name, size, examples, questions in cases(data, sizes):
         for system, accuracy, uncovered, rest in systems(name, size, examples, questions, embed):
             print(f"{name:10} {size:>8}  {system:32} {accuracy:6.2f} {uncovered:>9}  {rest}", flush=True)
 
 
-def cases(data: Path) -> Iterator[tuple[str, str, list[Question], list[Question]]]:
+def cases(data: Path, sizes: Sequence[str]) -> Iterator[tuple[str, str, list[Question], list[Question]]]:
     for name in ("banking77", "clinc150", "bitext_cs"):
         rows = read_questions(data / name / "train.jsonl")
         random.Random(7).shuffle(rows)
         aside = int(len(rows) * ASIDE)
-        questions, examples = rows[:aside], rows[aside:]
+        questions, examples = rows[: min(aside, MOST_ASKED)], rows[aside:]
         outside = data / name / "oos_val.jsonl"
         if outside.exists():
             questions = questions + read_questions(outside)
-        for size in ("5", "10", "all"):
+        for size in sizes:
             yield name, size, examples if size == "all" else few(examples, int(size)), questions
-        if name == "banking77":
+        if name == "banking77" and "all" in sizes:
             labels = sorted({row.label for row in rows if row.label})
             gone = set(random.Random(7).sample(labels, len(labels) // 3))
             kept = [row for row in examples if row.label not in gone]
@@ -137,139 +133,28 @@ def peers(
     yield "BM25 (bm25s), best example", best_of_each(np.stack([retriever.get_scores(token) for token in tokens]))
 
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-    model = LogisticRegression(C=30, max_iter=300).fit(vectorizer.fit_transform(texts), of)
+    model = LogisticRegression(C=30, max_iter=100).fit(vectorizer.fit_transform(texts), of)
     yield "TF-IDF + logistic regression", model.predict_proba(vectorizer.transform(asked))
 
     vectors, wanted = embed(texts), embed(asked)
     yield "MiniLM, nearest example", best_of_each(wanted @ vectors.T)
-    yield "MiniLM, logistic regression", LogisticRegression(C=30, max_iter=300).fit(vectors, of).predict_proba(wanted)
-
-
-# ---- speed ----
-
-
-def made_articles(count: int) -> Iterator[Source]:
-    """The sample shop over and over, each time about another thing."""
-    pieces = json.loads((ROOT / "agent_app" / "knowledge" / "data" / "wordpiece-uncased.json").read_text())
-    nouns = [word for word in pieces["model"]["vocab"] if word.isalpha() and len(word) > 4]
-    sample = [parse(file.read_text(), file.stem) for file in sorted(SAMPLE.glob("*.md"))]
-    for number in range(count):
-        base, noun = sample[number % len(sample)], nouns[number]
-        body = "\n".join(f"{line} ({noun})" if line.startswith("## ") else line for line in base.body.splitlines())
-        questions = tuple(f"{question} {noun}" for question in base.questions[:3])
-        yield Source(f"{base.slug}-{number}", f"{base.title}: {noun}", f"{noun}: {body}", "en", questions)
-
-
-async def speed(count: int, questions: int) -> None:
-    folder = Path(tempfile.mkdtemp())
-    os.environ["DATABASE_URL"] = f"sqlite:///{folder / 'speed.sqlite3'}"
-    import django
-    from asgiref.sync import sync_to_async
-    from django.core.management import call_command
-
-    django.setup()
-    from agent_app.knowledge.indexing import Knowledge, knowledge
-    from agent_app.models import Article
-
-    await sync_to_async(call_command)("migrate", verbosity=0)
-    without = memory()
-    print(f"articles                       {count}")
-    await sync_to_async(store)(list(made_articles(count)))
-    loaded = load_embedder("minilm")
-    loaded.embed(["warm"])
-    with_model = memory()
-
-    began = time.perf_counter()
-    await sync_to_async(knowledge.renew)()
-    print(f"built in                       {time.perf_counter() - began:.1f} s")
-    print(f"peak memory while building     {peak() - with_model:.0f} MB over the process with the model")
-    other = Knowledge()  # another instance
-    await other.start()
-    await knowledge.start()
-    await other.search("warm up")
-    print(
-        f"memory, two indexes            {memory() - with_model:.0f} MB over {with_model:.0f} ({without:.0f} without)"
-    )
-
-    asked = [question.text for name in ("first_ten", "natural") for question in sample_questions(name)]
-    idle = await longest_lag(asyncio.sleep(3))
-    times: list[float] = []
-    busy = await longest_lag(ask_all(other.search, (asked * 100)[:questions], times))
-    print(
-        f"one question                   p50 {np.percentile(times, 50):.1f} ms, p95 {np.percentile(times, 95):.1f} ms"
-    )
-    print(f"event loop's longest lag       {idle:.1f} ms idle, {busy:.1f} ms while answering")
-
-    began = time.perf_counter()
-    await sync_to_async(Article.objects.create)(slug="new", title="Quokka lamps", body="We sell quokka lamps in Cork.")
-    while (await other.search("do you sell quokka lamps")).hits[0].source.slug != "new":  # noqa: ASYNC110 - as a customer
-        await asyncio.sleep(0.05)
-    print(f"a change is found elsewhere in {time.perf_counter() - began:.1f} s")
-    building = await longest_lag(ask_all(other.search, (asked * 100)[:questions], []))
-    print(f"event loop's longest lag       {building:.1f} ms while building and answering")
-    await other.stop()
-    await knowledge.stop()
-
-
-def store(sources: Sequence[Source]) -> None:
-    from agent_app.models import Article, ExampleQuestion, KnowledgeState
-
-    articles = Article.objects.bulk_create(
-        [Article(slug=s.slug, title=s.title[:200], body=s.body) for s in sources], batch_size=200
-    )
-    ExampleQuestion.objects.bulk_create(
-        [ExampleQuestion(article=a, text=q) for a, s in zip(articles, sources, strict=True) for q in s.questions],
-        batch_size=200,
-    )
-    KnowledgeState.changed()
-
-
-def sample_questions(name: str) -> list[Question]:
-    return read_questions(ROOT / "tests" / "agent_app" / "questions" / f"{name}.jsonl")
-
-
-async def ask_all(search: Callable, asked: Sequence[str], times: list[float]) -> None:
-    for text in asked:
-        began = time.perf_counter()
-        await search(text)
-        times.append((time.perf_counter() - began) * 1000)
-
-
-async def longest_lag(work: object) -> float:
-    """How late, at most, a task that sleeps a millisecond at a time was woken while `work` ran."""
-    task = asyncio.ensure_future(work)  # type: ignore[arg-type]
-    longest = 0.0
-    while not task.done():
-        began = time.perf_counter()
-        await asyncio.sleep(0.001)
-        longest = max(longest, time.perf_counter() - began - 0.001)
-    await task
-    return longest * 1000
-
-
-def memory() -> float:
-    """Megabytes that the process holds now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 1e6
-
-
-def peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    yield "MiniLM, logistic regression", LogisticRegression(C=30, max_iter=100).fit(vectors, of).predict_proba(wanted)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("quality", "speed"))
     parser.add_argument("--data", type=Path, help="the folder of labelled questions")
-    parser.add_argument("--articles", type=int, default=1000)
-    parser.add_argument("--questions", type=int, default=500)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=SIZES, help="examples a label")
+    parser.add_argument("--articles", type=int, nargs="+", default=[1000, 10_000])
+    parser.add_argument("--questions", type=int, default=300)
     options = parser.parse_args()
     if options.what == "speed":
-        asyncio.run(speed(options.articles, options.questions))
+        speed(options.articles, options.questions)
     elif options.data is None:
         parser.error("quality needs --data FOLDER")
     else:
-        quality(options.data)
+        quality(options.data, options.sizes)
 
 
 if __name__ == "__main__":

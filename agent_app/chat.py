@@ -39,7 +39,7 @@ from agent_app.agent.events import (
 )
 from agent_app.agent.loop import CustomerSupportAgent
 from agent_app.agent.responder import Tool
-from agent_app.deeds import carry_out, said_of
+from agent_app.deeds import carry_out, in_doubt, said_of
 from agent_app.doorbell import Ring, call_on, doorbell, running_loop
 from agent_app.escalation import people_are_away
 from agent_app.follower import Follower
@@ -57,6 +57,7 @@ from agent_app.models.turns import (
     CustomerMessage,
     DecideWrite,
     Expire,
+    FindUnsettled,
     GiveBack,
     KeepAlive,
     Lease,
@@ -542,7 +543,7 @@ class Turn:
         self.own_until = asked_at + settings.TURN_LEASE  # by our own clock, from before the request: never too late
         self.said: list[str] = []
         self.interrupted: str | None = None  # "stop" or "lost"
-        self.acting = False  # a confirmed write runs: a stop waits for what comes of it
+        self.acting = False  # a confirmed write is decided and runs: a stop waits for what comes of it
         self.deed: Deed | None = None
         self.settles: tuple[str, str] | None = None  # what became of a confirmation, for the reply's commit
         self.scope: asyncio.Timeout | None = None
@@ -663,8 +664,9 @@ class TurnRunner:
         lease = turn.lease
         number = lease.ticket or Ticket.new_number()
         if lease.attempt >= LAST_ATTEMPT:
-            text = GAVE_UP.format(ticket=number)
-            answer = Answer(text, escalation=Escalation("no answer after several attempts", "urgent", "high", 1.0))
+            answer = await cut_short(turn, GAVE_UP.format(ticket=number))
+            why = Escalation("no answer after several attempts", "urgent", "high", 1.0)
+            answer = replace(answer, escalation=why)
         else:
             answer = await self._ask_agent(turn, number)
         turn.finish_showing()
@@ -699,7 +701,7 @@ class TurnRunner:
                     turn.interrupt(turn.interrupted)
                 context = await heed_consent(turn, await turn_context(turn.lease, ticket), self.agent.tools)
                 if turn.interrupted == "stop" and turn.deed is not None:
-                    return Answer(turn.deed.text, tools_used=turn.deed.tools_used, confirm=turn.deed.confirm)
+                    return await cut_short(turn, turn.deed.text)
                 async with aclosing(self.agent.answer(context)) as events:
                     async for event in events:
                         match event:
@@ -717,13 +719,12 @@ class TurnRunner:
             if turn.interrupted == "lost":
                 raise TurnLost from None
             if turn.interrupted == "stop":
-                return Answer("".join(turn.said) or STOPPED)
+                return await cut_short(turn, "".join(turn.said) or STOPPED)
             logger.error("turn.timed_out thread=%s turn=%s", turn.lease.thread_id, turn.lease.turn)
         finally:
             turn.scope = None
-        return Answer(
-            "".join(turn.said) + GAVE_UP.format(ticket=ticket), escalation=Escalation("timeout", "general", "high", 1.0)
-        )
+        answer = await cut_short(turn, "\n\n".join(filter(None, ["".join(turn.said), GAVE_UP.format(ticket=ticket)])))
+        return replace(answer, escalation=Escalation("timeout", "general", "high", 1.0))
 
     def hear(self, ring: Ring) -> None:
         """A stop that was rung, here or elsewhere; hears every ring, and nearly none is one."""
@@ -778,20 +779,36 @@ async def heed_consent(turn: Turn, context: TurnContext, tools: Mapping[str, Too
     if consent is None:
         return context
     lease, word = turn.lease, consent.decision
-    decided = await journal.do(DecideWrite(lease.conversation_id, lease, word.confirmation, word.agreed))
-    if decided.refused is not None:
-        raise TurnLost
-    turn.deed = said_of(decided.intent, consent)
-    if turn.deed is None:
-        assert decided.intent is not None  # noqa: S101 - there is something to say of one that is not there
-        turn.tell("tool", tool=decided.intent.tool)
-        turn.acting = True
-        try:
+    turn.acting = True
+    try:
+        decided = await journal.do(DecideWrite(lease.conversation_id, lease, word.confirmation, word.agreed))
+        if decided.refused is not None:
+            raise TurnLost
+        turn.deed = said_of(decided.intent, consent)
+        if turn.deed is None:
+            assert decided.intent is not None  # noqa: S101 - there is something to say of one that is not there
+            turn.tell("tool", tool=decided.intent.tool)
             done = await carry_out(decided.intent, context, tools)
-        finally:
-            turn.acting = False
-        turn.deed, turn.settles = done.deed, done.settles
+            turn.deed, turn.settles = done.deed, done.settles
+    finally:
+        turn.acting = False
     return replace(without(context, consent.message), deed=turn.deed)
+
+
+async def cut_short(turn: Turn, text: str) -> Answer:
+    """An answer that ends before its time, with what was done about a confirmation, or what nobody knows about it: by
+    this turn, or by a holder who died in the middle.
+    """
+    deed = turn.deed
+    if deed is None:
+        found = await journal.do(FindUnsettled(turn.lease.conversation_id, turn.lease))
+        if found.refused is not None:
+            raise TurnLost
+        if found.intent is None:
+            return Answer(text)
+        deed = in_doubt(found.intent, catalogue.CUT_SHORT)
+    whole = text if text.startswith(deed.text) else f"{deed.text}\n\n{text}"
+    return Answer(whole, tools_used=deed.tools_used, confirm=deed.confirm)
 
 
 def as_chat_message(entry: Entry) -> ChatMessage:
@@ -814,7 +831,6 @@ def as_chat_message(entry: Entry) -> ChatMessage:
 async def store_reply(turn: Turn, answer: Answer, ticket: str) -> Outcome:
     """Stores the answer. While the database is away it is tried again, under the same id, until the lease is out."""
     escalation, asks = answer.escalation, answer.confirm
-    again = turn.deed is not None and asks is turn.deed.confirm
     act = AgentReply(
         turn.lease.conversation_id,
         turn.lease,
@@ -822,7 +838,9 @@ async def store_reply(turn: Turn, answer: Answer, ticket: str) -> Outcome:
         citations=list(answer.citations),
         choices=list(answer.choices) or None,
         confirm={"id": asks.id, "summary": asks.summary} if asks else None,
-        offer=NewConfirmation(asks.id, asks.tool, dict(asks.arguments), asks.summary) if asks and not again else None,
+        offer=NewConfirmation(asks.id, asks.tool, dict(asks.arguments), asks.summary)
+        if asks is not None and not asks.begun
+        else None,
         settles=turn.settles,
         details=details_of(answer),
         escalation=NewTicket(ticket, escalation.reason, escalation.category, escalation.priority)

@@ -31,7 +31,8 @@ def said_of(intent: Intent | None, consent: Consent) -> Deed | None:
     if intent is None:
         return Deed(catalogue.NOT_OPEN)
     if intent.state == "begun":
-        return None if consent.decision.agreed else Deed(catalogue.TOO_LATE.format(summary=intent.summary))
+        repeat = consent.decision.agreed and not intent.too_old
+        return None if repeat else Deed(catalogue.TOO_LATE.format(summary=intent.summary))
     if intent.state == "declined" and not consent.decision.agreed:
         return Deed(catalogue.LEFT.format(summary=intent.summary))
     done = intent.tool if intent.state == "done" else None
@@ -42,20 +43,29 @@ async def carry_out(intent: Intent, context: TurnContext, tools: Mapping[str, To
     """Tries the write with the arguments that were confirmed, under their id."""
     tool = tools.get(intent.tool)
     if tool is None:
-        return Done(Deed(catalogue.NOT_DONE.format(summary=intent.summary, why="")), (intent.id, "refused"))
+        return come_of(intent, ToolError(intent.tool, "unknown_tool", ""), ())
     outcome = await tool.call(replace(context, writing_as=intent.id), intent.arguments)
-    return come_of(intent, outcome)
+    return come_of(intent, outcome, (intent.tool,))
 
 
-def come_of(intent: Intent, outcome: ToolOutcome) -> Done:
-    used = (intent.tool,)
+def come_of(intent: Intent, outcome: ToolOutcome, used: tuple[str, ...]) -> Done:
     if isinstance(outcome, ToolResult):
         return Done(Deed(sentence(intent, outcome.value), used, done=intent.tool), (intent.id, "done"))
-    if isinstance(outcome, ToolError) and outcome.code not in UNKNOWN_OUTCOME:
+    if isinstance(outcome, ToolError) and is_certain(intent, outcome):
         text = catalogue.NOT_DONE.format(summary=intent.summary, why=outcome.said)
         return Done(Deed(text.strip(), used), (intent.id, "refused"))
-    again = NeedsConfirmation(intent.id, intent.tool, intent.arguments, intent.summary)
-    return Done(Deed(catalogue.IN_DOUBT.format(summary=intent.summary), used, again))
+    return Done(in_doubt(intent, catalogue.IN_DOUBT, used))
+
+
+def is_certain(intent: Intent, error: ToolError) -> bool:
+    """The error says that the write was not done. Of one that was tried before, only the back end's own no says so."""
+    return error.code == "refused" if intent.tried_before else error.code not in UNKNOWN_OUTCOME
+
+
+def in_doubt(intent: Intent, text: str, used: tuple[str, ...] = ()) -> Deed:
+    """Nobody knows whether it was done: said as it is, and offered again, under the same id."""
+    again = NeedsConfirmation(intent.id, intent.tool, intent.arguments, intent.summary, begun=True)
+    return Deed(text.format(summary=intent.summary), used, again)
 
 
 def sentence(intent: Intent, value: Any) -> str:

@@ -80,12 +80,12 @@ class Group:
     def _read_intents(self, rows: dict[int, Row]) -> None:
         for act in self.acts:
             row = rows.get(act.conversation_id)
-            if row is None or not act.wants_intent or row.intent is not None:
+            if row is None or act.wants_intent is None or row.intent is not None:
                 continue
-            newest = Confirmation.objects.newest_of(row.id)
-            if newest is not None:
+            found = Confirmation.objects.wanted(row.id, act.wants_intent)
+            if found is not None:
                 row.intent = Intent(
-                    newest.public_id, newest.tool, newest.arguments, newest.summary, newest.state, newest.expires_at
+                    found.public_id, found.tool, found.arguments, found.summary, found.state, found.expires_at
                 )
 
     def _write_intents(self, rows: dict[int, Row], now: datetime) -> None:

@@ -56,6 +56,11 @@ IN_DOUBT = (
     "I am sorry, our system did not answer, and I cannot tell whether this was done: {summary}\n\n"
     "You can confirm it once more; it is never done twice. " + PERSON
 )
+CUT_SHORT = (
+    "I had begun with this, and cannot tell whether it was done: {summary}\n\n"
+    "You can confirm it once more; it is never done twice."
+)
+FIRST_THE_OTHER = "But first I have to know about the change above: tell me about this one after that."
 NOT_OPEN = "That is not open to confirm any more. Tell me again what you would like me to do."
 NOT_CLEAR = (
     "I have not done this yet: {summary}\n\n"
@@ -92,6 +97,9 @@ NO_ORDER_FOR = {
 }
 ONE_AT_A_TIME = "I do one change at a time: tell me about the next one after this."
 
+TO_THIS_ADDRESS = "to this address:"  # in the summary of a change of address
+
+WHAT_FOR = "Nothing is open that waits for your yes or no. What would you like to know, or what can I do for you?"
 GREETING = "Hello! Tell me what you would like to know, and I will look it up in our help pages."
 WELCOME = "You are welcome. Is there anything else I can look up for you?"
 GLAD = "Good. Is there anything else I can look up for you?"

@@ -67,6 +67,11 @@ def left_open(context: TurnContext) -> str | None:
     return str(offer["summary"])
 
 
+def is_yes_or_no(text: str) -> bool:
+    said = plain(text)
+    return YES.fullmatch(said) is not None or NO.fullmatch(said) is not None
+
+
 def plain(text: str) -> str:
     return " ".join(text.lower().replace("’", "'").split()).strip(" .,!?:;)(-–…🙂👍🙏😊")
 

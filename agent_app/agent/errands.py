@@ -33,7 +33,8 @@ SEVERAL = re.compile(
 # What follows "to", if the order is not in it: "I want to change … of order 1053" names no address.
 TO_ADDRESS = re.compile(r"\bto\s*:?\s+(?P<address>(?=\D*\d)(?!.*\border\b)\S.{6,})$", re.IGNORECASE | re.DOTALL)
 STATUS = re.compile(
-    r"\b(?:where(?:'s| is| are)|track(?:ing)?|status|when (?:will|does|is)|shipped|arriv(?:e|ed|ing)|dispatched"
+    r"\b(?:where(?:'s| is| are)|where (?:(?:my|the) )?(?:order |parcel )?#?\d{3,10} is|track(?:ing)?|status"
+    r"|when (?:will|does|is)|shipped|arriv(?:e|ed|ing)|dispatched"
     r"|delivered|how (?:is|about|far)|what about|what(?:'s| is) (?:up|happening|going on)|has|any news"
     r"|look(?:ing)? (?:up|for|into))\b"
 )
@@ -54,6 +55,15 @@ DETAILS = re.compile(
 EMAIL = re.compile(r"[^@\s,;<>()]+@[^@\s,;<>()]+\.[a-z]{2,}", re.IGNORECASE)
 PHONE = re.compile(r"\+?\d[\d\s()/-]{5,}\d")
 
+
+NOT_THAT = re.compile(
+    r"\W*(?:(?:no|nope|wait|sorry|oh|not that(?: one)?|that(?:'s| is) (?:wrong|not right)|my mistake|actually|rather"
+    r"|i (?:meant|mean)|make (?:it|that)|(?:it|that) should be|(?:please )?(?:send|deliver|ship) it to|please|instead"
+    r"|the (?:right|correct|new) (?:one|address) is|to)\b[\s,.:;!–-]*)+",
+    re.IGNORECASE,
+)
+AN_ADDRESS = re.compile(r"(?=.*\d)(?=.*[^\W\d_]{3}).{8,}$", re.DOTALL)
+CLEARLY_AN_ADDRESS = re.compile(r"\d+\w?,?\s+[^\W\d_]{2,}.*,.*[^\W\d_]{3}", re.DOTALL)
 
 PLACE = re.compile(
     r"^\W*(?:(?:number|option|no\.?|the)\s+)?(\d|first|second|third|fourth|last)(?:\s+one)?(?:,? please)?\W*$"
@@ -87,6 +97,7 @@ def errand_of(context: TurnContext, text: str, tools: Mapping[str, Any]) -> Erra
     text = text.replace("’", "'").strip()
     found = (
         answer_to_question(context, text)
+        or corrected_address(context, text)
         or picked_order(context, text)
         or corrected_order(context, text)
         or same_order(context, text)
@@ -195,6 +206,20 @@ def answer_to_question(context: TurnContext, text: str) -> Errand | None:
     address = re.sub(
         r"^(?:it(?:'s| is)|the new (?:one|address) is|to|new address)\s*:?\s*", "", text, flags=re.IGNORECASE
     )
+    return Errand("change_delivery_address", {"order_number": number, "address": address.strip(" .!")})
+
+
+def corrected_address(context: TurnContext, text: str) -> Errand | None:
+    """ "No, 14 Shop Street, Galway", when we have just offered to send an order somewhere else."""
+    asked = last_said(context)
+    summary = str(asked.confirm["summary"]) if asked is not None and asked.confirm else ""
+    number = number_in(summary.lower())
+    if catalogue.TO_THIS_ADDRESS not in summary or number is None or understood(text) is not None:
+        return None
+    begins = NOT_THAT.match(text)
+    address = text[begins.end() :] if begins else text
+    if text.endswith("?") or not (AN_ADDRESS if begins else CLEARLY_AN_ADDRESS).match(address):
+        return None
     return Errand("change_delivery_address", {"order_number": number, "address": address.strip(" .!")})
 
 

@@ -153,6 +153,7 @@ class NeedsConfirmation:
     tool: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     summary: str = ""
+    begun: bool = False  # offered again, since nobody knows whether it was done
 
     @property
     def text(self) -> str:

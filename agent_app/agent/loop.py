@@ -60,7 +60,8 @@ class CustomerSupportAgent:
             logger.exception("turn.failed thread=%s", context.thread_id)
         sorry = Text(f"\n\n{catalogue.TROUBLE}" if said else catalogue.TROUBLE)
         yield sorry
-        yield Answer("".join(said) + sorry.text)
+        deed = context.deed or Deed("")
+        yield Answer("".join(said) + sorry.text, confirm=deed.confirm, tools_used=deed.tools_used)
 
     async def _events(self, context: TurnContext) -> AsyncGenerator[Event, None]:
         """First what was done about a confirmation; then, if more was asked, the answer to that: a person's coming, or
@@ -90,6 +91,9 @@ class CustomerSupportAgent:
             async for event in steps:
                 if isinstance(event, Answer):
                     event, more = where_things_stand(context, event)
+                    if deed is not None and deed.confirm is not None and event.confirm is not None:
+                        more += f"\n\n{catalogue.FIRST_THE_OTHER}"
+                        event = replace(event, text=f"{event.text}\n\n{catalogue.FIRST_THE_OTHER}")
                     if more:
                         yield Text(more)
                     event = after(deed, event)
@@ -97,14 +101,14 @@ class CustomerSupportAgent:
 
 
 def after(deed: Deed | None, answer: Answer) -> Answer:
-    """An answer that goes on from what was done; a new confirmation goes before one that is offered again."""
+    """An answer that goes on from what was done; one confirmation that is in doubt goes before a new one."""
     if deed is None:
         return answer
     return replace(
         answer,
         text=f"{deed.text}\n\n{answer.text}",
         tools_used=tuple(dict.fromkeys(deed.tools_used + answer.tools_used)),
-        confirm=answer.confirm or deed.confirm,
+        confirm=deed.confirm or answer.confirm,
     )
 
 

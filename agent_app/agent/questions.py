@@ -11,14 +11,16 @@ SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 ASKING = re.compile(
     r"^(?:and |but |so |also |or )?"
     r"(?:how|what|when|where|which|who|whom|whose|why|can|could|may|do|does|did|is|are|was|were"
-    r"|will|would|should|must|have|has|am|shall|i (?:want|need|would like) to know|tell me|please tell me)\b",
+    r"|will|would|should|must|have|has|am|shall|i (?:want|need|would like) to know"
+    r"|(?:please )?(?:tell me|let me know|show me))\b",
     re.IGNORECASE,
 )
-# "… and how do I …": a second question in the same sentence.
+# "… and how do I …", "… and tell me where …": a second question in the same sentence.
 SECOND = re.compile(
     r"(?:,\s*|\s+)(?:and|also|and also|or)\s+"
     r"(?=(?:how|what|when|where|which|who|why|can i|can you|could you|do you|do i|is there|are there)\b"
-    r"|(?:please\s+)?(?:cancel|return|track|send back|change|update)\b[^.?!]{0,40}?\border\s+#?\d{3,10}\b)",
+    r"|(?:please\s+)?(?:tell me|let me know|show me)\b"
+    r"|(?:please\s+)?(?:cancel|return|track|send back|change|update)\b[^.?!]{0,40}?(?:\border\s+#?\d{3,10}|\b\d{4})\b)",
     re.IGNORECASE,
 )
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")

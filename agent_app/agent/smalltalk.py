@@ -1,8 +1,9 @@
-"""Greetings, thanks and goodbyes: recognised without touching knowledge."""
+"""Greetings, thanks, goodbyes, and a yes or no to nothing: recognised without touching knowledge."""
 
 import re
 
 from agent_app.agent import catalogue
+from agent_app.agent.consent import is_yes_or_no
 
 GREETING = (
     r"(?:hi|hello|hey|hiya|howdy|good (?:morning|afternoon|evening|day)|greetings|hallo|moin)"
@@ -61,7 +62,8 @@ def reply_to(text: str) -> str | None:
         replies = [next((reply for pattern, reply in WHOLE if pattern.fullmatch(part)), None) for part in parts]
         if all(replies):
             return replies[-1]
-    return None
+    # Where something waited for it, code has heeded it before any responder is asked.
+    return catalogue.WHAT_FOR if is_yes_or_no(rest) else None
 
 
 def without_greeting(text: str) -> str:

@@ -3,6 +3,8 @@
 Offered by the commit of the answer that shows it, begun and declined by a comparison in its row (`DecideWrite`), and
 settled by the commit of the answer that says what came of it. Its id is the Idempotency-Key of the write, so that
 whoever takes the turn over repeats the same intent.
+
+One that was begun and never settled may have been done. It is offered again until somebody knows.
 """
 
 from datetime import timedelta
@@ -10,14 +12,21 @@ from datetime import timedelta
 from django.db import models
 
 from agent_app.models.conversations import Conversation
+from agent_app.models.turns import UNSETTLED
 
 OPEN_FOR = timedelta(minutes=15)  # from the offer to the customer's word
 
 
 class ConfirmationQuerySet(models.QuerySet["Confirmation"]):
-    def newest_of(self, conversation_id: int) -> "Confirmation | None":
-        """The one that can be answered: a later offer takes the place of an earlier one."""
-        return self.filter(conversation_id=conversation_id).order_by("-pk").first()
+    def wanted(self, conversation_id: int, which: str) -> "Confirmation | None":
+        """The one that a word on `which` is about: a later offer takes the place of an earlier one, unless that was
+        begun. UNSETTLED: the newest that was begun.
+        """
+        newest_first = self.filter(conversation_id=conversation_id).order_by("-pk")
+        begun = newest_first.filter(state=Confirmation.State.BEGUN)
+        if which == UNSETTLED:
+            return begun.first()
+        return begun.filter(public_id=which).first() or newest_first.first()
 
 
 class Confirmation(models.Model):

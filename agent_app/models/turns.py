@@ -17,6 +17,9 @@ ANSWERED_BY_AGENT = (AI, WAITING)
 # A turn that was begun this often without an answer gets the honest reply and a person: a message that kills its
 # process must not kill them all.
 LAST_ATTEMPT = 4
+# How long after its offer's end a begun write may be repeated: a back end keeps an Idempotency-Key for a day at least.
+REPEATABLE_FOR = timedelta(hours=20)
+UNSETTLED = "begun"  # for `Act.wants_intent`, in place of a confirmation's id
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class NewConfirmation:
 
 @dataclass(slots=True)
 class Intent:
-    """The conversation's newest confirmation, while the conversation is locked; its states are Confirmation's."""
+    """A confirmation while its conversation is locked; its states are Confirmation's."""
 
     id: str
     tool: str
@@ -84,6 +87,12 @@ class Intent:
     state: str
     expires_at: datetime
     changed: bool = False
+    too_old: bool = False  # it was begun, and its key may be forgotten: nobody may repeat it any more
+
+    @property
+    def tried_before(self) -> bool:
+        """Somebody has begun it, and may have done it."""
+        return self.state == "begun" and not self.changed
 
     def become(self, state: str) -> None:
         self.state = state
@@ -92,6 +101,7 @@ class Intent:
     def decide(self, agreed: bool, now: datetime) -> None:
         """Offered becomes begun, declined or expired. What was begun may have been done: it can only be repeated."""
         if self.state != "offered":
+            self.too_old = self.state == "begun" and self.expires_at + REPEATABLE_FOR <= now
             return
         if not agreed:
             self.become("declined")
@@ -324,8 +334,9 @@ class Act:
         return False
 
     @property
-    def wants_intent(self) -> bool:
-        return False
+    def wants_intent(self) -> str | None:
+        """The confirmation that `on` is to find in `row.intent`: its id, or UNSETTLED."""
+        return None
 
     def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
         raise TypeError(f"{type(self).__name__} has no rule")
@@ -445,8 +456,8 @@ class AgentReply(Act):
 class DecideWrite(Act):
     """The customer's word on a confirmation, with the reply's comparison: `begun` lets the turn's holder try the write.
 
-    The outcome's intent says where it stands; None when it is not this conversation's newest. Repeated by whoever takes
-    the turn over, it gives the same.
+    The outcome's intent says where it stands; None when it is neither this conversation's newest nor one that was
+    begun. Repeated by whoever takes the turn over, it gives the same.
     """
 
     lease: Lease
@@ -454,8 +465,8 @@ class DecideWrite(Act):
     agreed: bool
 
     @property
-    def wants_intent(self) -> bool:
-        return True
+    def wants_intent(self) -> str | None:
+        return self.confirmation
 
     def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
         if not row.may_answer(self.lease):
@@ -463,6 +474,26 @@ class DecideWrite(Act):
         if row.intent is None or row.intent.id != self.confirmation:
             return outcome(row)
         row.intent.decide(self.agreed, now)
+        return outcome(row, intent=row.intent)
+
+
+@dataclass(slots=True)
+class FindUnsettled(Act):
+    """The write that was begun in this conversation and of which nobody knows whether it was done, with the reply's
+    comparison. It comes after what the turn's holder asked for before, so that nothing is still on its way.
+    """
+
+    lease: Lease
+
+    @property
+    def wants_intent(self) -> str | None:
+        return UNSETTLED
+
+    def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        if not row.may_answer(self.lease):
+            return outcome(row, refused="lost")
+        if row.intent is None or row.intent.expires_at + REPEATABLE_FOR <= now:
+            return outcome(row)
         return outcome(row, intent=row.intent)
 
 

@@ -30,6 +30,9 @@ ATTEMPTS = 3
 FIRST_WAIT, LONGEST_WAIT, JITTER = 0.1, 1.0, 0.2  # seconds between two tries
 MOST_BYTES = 256 * 1024  # of one answer
 RETRIED = {429, 500, 502, 503, 504}
+# What a back end calls it that the same Idempotency-Key is being worked on already.
+IN_PROGRESS = {"in_progress", "request_in_progress", "idempotency_in_progress", "idempotency_key_in_use"}
+LOOK_AGAIN = 0.5  # seconds, where it does not say when
 
 
 class Refusal(NotAllowed):
@@ -87,9 +90,14 @@ class Backend:
     async def _ask(self, context: TurnContext, method: str, path: str, key: str | None = None, **what: Any) -> Any:
         if key is not None:
             what["headers"] = {"Idempotency-Key": key}
+        failed = 0
 
         def worth_another(error: Exception) -> bool | float:
+            nonlocal failed
             if not isinstance(error, Failed) or not error.again:
+                return False
+            failed += not isinstance(error, InProgress)  # that one is no failure: it comes to its end
+            if failed >= ATTEMPTS:
                 return False
             if time.monotonic() + error.after + self.seconds / 4 > context.deadline:
                 return False
@@ -98,7 +106,7 @@ class Backend:
         try:
             async for attempt in stamina.retry_context(
                 on=worth_another,
-                attempts=ATTEMPTS,
+                attempts=None,
                 timeout=max(0.1, context.deadline - time.monotonic()),
                 wait_initial=FIRST_WAIT,
                 wait_max=LONGEST_WAIT,
@@ -164,7 +172,11 @@ class Backend:
             raise Failed(f"status {status}", again=False)
         if status >= 400:
             said = answer if isinstance(answer, dict) else {}
-            raise Refusal(str(said.get("error", status))[:100], str(said.get("message", ""))[:500])
+            reason = str(said.get("error") or "")
+            # Without a reason a conflict may be the one with our own earlier try: nobody knows yet.
+            if status == HTTPStatus.CONFLICT and (not reason or reason.lower() in IN_PROGRESS):
+                raise InProgress("still in progress", after=retry_after(headers) or LOOK_AGAIN)
+            raise Refusal((reason or str(status))[:100], str(said.get("message", ""))[:500])
         return answer
 
     def _address(self) -> str:
@@ -189,6 +201,10 @@ class Backend:
 
 class Busy(Failed):
     """429: it answers, and asks to be left alone for a while."""
+
+
+class InProgress(Busy):
+    """409: an earlier try of the same write has not come to its end there. It is asked for until the time is over."""
 
 
 def retry_after(headers: httpx.Headers) -> float:

@@ -122,7 +122,7 @@ async def address_change(context: TurnContext, order_number: str, address: str) 
     address = " ".join(address.split())
     if not 8 <= len(address) <= 200:
         raise NotAllowed(said="Please write the whole address: street, number, town and postcode.")
-    return f"Send {described(order)} to this address: {address}"
+    return f"Send {described(order)} {catalogue.TO_THIS_ADDRESS} {address}"
 
 
 @tool(writes=True, needs_identity=True, backend="inventory", confirm=address_change, private=("address",))

@@ -1,16 +1,25 @@
 """A running desk for each kind of session store, shared by the tests that speak to it from outside."""
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
+from agent_app import chat
+from agent_app.journal import journal
 from agent_app.knowledge.embedding import Vectors, load_embedder
 from agent_app.knowledge.retrieval import KnowledgeIndex
 from agent_app.management.commands.load_knowledge import SAMPLE, read_folder
+from agent_app.tools.backend import inventory
+from agent_app.tools.breaker import CircuitBreaker
+from agent_app.tools.trail import trail
 from tests.conftest import ValkeyServer
 from tests.desk import Desk
 from tests.model_server import ModelServer
+from tests.order_system import OrderSystem
+from tests.talk import Talk
 
 OPEN = {"CHAT_SESSION_RATE_LIMIT": "100000/min", "CHAT_DEBUG_METADATA": "true"}  # every test comes from one address
 
@@ -90,3 +99,24 @@ def model_desk(model: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> 
     running = prepared(Desk(tmp_path_factory.mktemp("model"), **settings))
     yield running
     running.stop()
+
+
+@pytest.fixture
+def order_system(settings: Any) -> Iterator[OrderSystem]:
+    """A company's own order system, with the agent's tools for it."""
+    made = OrderSystem()
+    settings.BACKENDS = {"inventory": {"url": made.url, "key": ""}}
+    settings.AGENT_TOOL_REGISTRY_MODE = "registry"
+    inventory.breaker = CircuitBreaker("inventory")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def ana(order_system: OrderSystem) -> AsyncIterator[Talk]:
+    """A chat of the customer whose orders are there."""
+    conversation, _ = await chat.open_chat("C-1001", True, {})
+    yield Talk(conversation)
+    await trail.flush()
+    await inventory.close()
+    await asyncio.to_thread(journal.close)

@@ -133,6 +133,21 @@ async def test_missing_and_refused_are_no_failures(shop: OrderSystem, backend: B
     assert backend.breaker.failures == 0
 
 
+@pytest.mark.parametrize("body", [{"error": "in_progress"}, {"title": "A request is outstanding"}, {}])
+async def test_a_conflict_with_our_own_earlier_try_is_no_refusal(
+    shop: OrderSystem, backend: Backend, body: dict[str, str]
+) -> None:
+    """It is asked for more often than what failed, and says nothing against the back end."""
+    shop.script = [as_json(body, 409, **{"Retry-After": "0.05"})] * 5
+    done = await backend.write(turn(writing_as="the-key"), "POST", "orders/1050/cancel", {})
+    assert done["status"] == "cancelled"
+    assert [key for _, _, key in shop.requests] == ["the-key"] * 6
+    assert backend.breaker.failures == 0
+    shop.script = [as_json(body, 409)] * 20
+    with pytest.raises(Away):
+        await backend.write(turn(seconds=1, writing_as="another-key"), "POST", "orders/1050/cancel", {})
+
+
 async def test_no_try_goes_past_the_turns_deadline(shop: OrderSystem) -> None:
     patient = Backend("inventory", seconds=30)
     shop.script = [hang(5)]

@@ -1,10 +1,5 @@
 """A change is made once, with the arguments that were confirmed, whoever dies in the middle."""
 
-import asyncio
-import ctypes
-import os
-import time
-from collections.abc import AsyncIterator, Generator, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -15,147 +10,21 @@ from agent_app import chat
 from agent_app.agent import catalogue
 from agent_app.agent.consent import consent_of
 from agent_app.agent.events import ChatMessage, Decision, TurnContext
-from agent_app.agent.loop import CustomerSupportAgent
-from agent_app.agent.offline import OfflineResponder
-from agent_app.agent.responder import ResponderOptions
-from agent_app.escalation import judge
 from agent_app.journal import journal
-from agent_app.models import AuditEntry, Confirmation, Conversation, Message
+from agent_app.models import AuditEntry, Confirmation, Message
 from agent_app.models.refusal import Refused
-from agent_app.models.turns import CustomerMessage, Lease, TakeOver, TakeTurn
-from agent_app.tools.backend import inventory
-from agent_app.tools.breaker import CircuitBreaker
-from agent_app.tools.registry import load_tools, without_links
+from agent_app.models.turns import CustomerMessage, TakeOver
+from agent_app.tools.registry import without_links
 from agent_app.tools.trail import trail
 from tests.order_system import OrderSystem, as_json
+from tests.talk import Talk
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
 
-class DiesAt:
-    """Runs a coroutine up to its nth await, and lets it go there: no line of it runs any more, no `finally` either."""
-
-    def __init__(self, coroutine: Any, awaits: int) -> None:
-        self.coroutine, self.awaits, self.died = coroutine, awaits, False
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        steps = self.coroutine.__await__()
-        for count in range(self.awaits + 1):
-            try:
-                waits_for = steps.send(None)
-            except StopIteration:
-                return
-            if count == self.awaits:
-                break
-            yield waits_for
-        # Never collected, not even when the interpreter ends: that would run what a killed process never runs.
-        for kept in (self.coroutine, steps, waits_for):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
-        self.died = True
-
-
 @pytest.fixture
-def shop(settings: Any) -> Iterator[OrderSystem]:
-    made = OrderSystem()
-    settings.BACKENDS = {"inventory": {"url": made.url, "key": ""}}
-    settings.AGENT_TOOL_REGISTRY_MODE = "registry"
-    inventory.breaker = CircuitBreaker("inventory")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-async def ana(shop: OrderSystem) -> AsyncIterator["Talk"]:
-    conversation, _ = await chat.open_chat("C-1001", True, {})
-    yield Talk(conversation)
-    await trail.flush()
-    await inventory.close()
-    await asyncio.to_thread(journal.close)
-
-
-class Talk:
-    """A conversation whose turns the test runs itself, on instances that it names."""
-
-    def __init__(self, conversation: Conversation) -> None:
-        self.conversation = conversation
-        self.pk = conversation.pk
-
-    async def ask(self, text: str, decision: Decision | None = None) -> Lease:
-        stored = {"confirmation": decision.confirmation, "agreed": decision.agreed} if decision else None
-        done = await journal.do(CustomerMessage(self.pk, text, holder="A", decision=stored))
-        assert done.lease is not None
-        return done.lease
-
-    async def click(self, choice_id: str) -> Lease:
-        chosen = await chat.choose(self.conversation, choice_id)
-        return await self.ask(chosen.text, chosen.decision)
-
-    def turn(self, lease: Lease) -> Any:
-        runner = chat.TurnRunner()
-        # Judged by words alone: there are no articles here, beside which meaning is judged.
-        runner._agent = CustomerSupportAgent(OfflineResponder(ResponderOptions()), load_tools(), judge)
-        return runner._run(chat.Turn(lease, time.monotonic(), True))
-
-    async def say(self, text: str, decision: Decision | None = None) -> dict[str, Any]:
-        await self.turn(await self.ask(text, decision))
-        return (await self.log())[-1]
-
-    async def log(self) -> list[dict[str, Any]]:
-        return [entry.to_wire() for entry in await journal.read(self.conversation.messages.after(0).entries)]
-
-    async def offer(self) -> str:
-        reply = await self.say("cancel order 1050")
-        assert "confirm" in reply, reply
-        return str(reply["confirm"]["id"])
-
-    async def taken_over(self) -> None:
-        """Another instance goes on, as after the holder's death, once its lease has run out. Nothing is left for it
-        where the holder died while its answer was being committed.
-        """
-        past = timezone.now() - timedelta(seconds=1)
-        await journal.read(Conversation.objects.filter(pk=self.pk).update, turn_until=past)
-        done = await journal.do(TakeTurn(self.pk, "B"))
-        if done.lease is not None:
-            await self.turn(done.lease)
-
-    async def state(self) -> list[str]:
-        return await journal.read(lambda: list(Confirmation.objects.values_list("state", flat=True)))
-
-
-async def dies_at_each_await(ana: Talk, shop: OrderSystem) -> int:
-    """The number of awaits at which an instance was killed; after each the other one finished the same intent."""
-    awaits = 0
-    while True:
-        shop.orders["1050"]["status"] = "received"
-        shop.effects.clear()
-        confirmation = await ana.offer()
-        lease = await ana.click(confirmation)
-        dying = DiesAt(ana.turn(lease), awaits)
-
-        async def live(dying: DiesAt = dying) -> None:
-            await dying
-
-        await asyncio.create_task(live())
-        if dying.died:
-            await ana.taken_over()
-        reply = (await ana.log())[-1]
-        answers = [m for m in await ana.log() if m["role"] == "agent" and m["reply_to"] == lease.asked_upto]
-        assert reply["text"].startswith("Order 1050 is cancelled."), (awaits, reply)
-        assert len(answers) == 1, (awaits, answers)
-        assert shop.effects == [confirmation], (awaits, shop.effects)
-        assert (await ana.state())[0] == "done"
-        if not dying.died:
-            return awaits
-        awaits += 1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("time_", range(int(os.environ.get("KILLED_WRITES", "2"))))
-async def test_an_instance_killed_at_any_await_of_a_write_leaves_it_done_once(
-    ana: Talk, shop: OrderSystem, time_: int
-) -> None:
-    """Each time at every await: KILLED_WRITES=50 for those that come to pass by chance alone."""
-    assert await dies_at_each_await(ana, shop) > 10
+def shop(order_system: OrderSystem) -> OrderSystem:
+    return order_system
 
 
 async def test_the_exact_arguments_are_there_before_the_first_attempt(ana: Talk, shop: OrderSystem) -> None:
@@ -178,7 +47,7 @@ async def test_a_plain_yes_confirms(ana: Talk, shop: OrderSystem, word: str) -> 
 async def test_a_plain_no_leaves_it(ana: Talk, shop: OrderSystem, word: str) -> None:
     confirmation = await ana.offer()
     assert (await ana.say(word))["text"].startswith("All right, I leave it as it is.")
-    assert await ana.state() == ["declined"]
+    assert await ana.states() == ["declined"]
     await ana.turn(await ana.click(confirmation))
     assert "You had said no" in (await ana.log())[-1]["text"]
     assert shop.effects == []
@@ -235,7 +104,7 @@ async def test_an_expired_confirmation_does_nothing(ana: Talk, shop: OrderSystem
     await journal.read(Confirmation.objects.update, expires_at=past)
     await ana.turn(await ana.click(confirmation))
     assert "too long ago" in (await ana.log())[-1]["text"]
-    assert await ana.state() == ["expired"]
+    assert await ana.states() == ["expired"]
     assert shop.effects == []
 
 
@@ -244,7 +113,7 @@ async def test_a_turn_that_a_person_took_over_writes_nothing(ana: Talk, shop: Or
     await journal.do(TakeOver(ana.pk, await journal.read(staff_member), "Mara has joined.", "Mara"))
     await ana.turn(lease)
     assert shop.effects == []
-    assert await ana.state() == ["offered"]
+    assert await ana.states() == ["offered"]
 
 
 def staff_member() -> int:
@@ -266,7 +135,7 @@ async def test_nobody_knows_whether_it_was_done_so_it_is_offered_again(ana: Talk
     reply = (await ana.log())[-1]
     assert "cannot tell whether this was done" in reply["text"]
     assert reply["confirm"]["id"] == confirmation
-    assert await ana.state() == ["begun"]
+    assert await ana.states() == ["begun"]
     assert (await ana.say("yes"))["text"].startswith("Order 1050 is cancelled.")
     assert shop.effects == [confirmation]
     assert await journal.read(Confirmation.objects.count) == 1
@@ -279,7 +148,7 @@ async def test_what_the_order_system_refuses_is_said_and_not_claimed(ana: Talk, 
     text = (await ana.log())[-1]["text"]
     assert text.startswith("This could not be done, and nothing was changed")
     assert "is packed already" in text
-    assert await ana.state() == ["refused"]
+    assert await ana.states() == ["refused"]
 
 
 async def test_more_than_a_yes_is_answered_too(ana: Talk, shop: OrderSystem) -> None:

@@ -1,6 +1,13 @@
-"""Real processes on one database: the one that is in the middle of a confirmed write is killed, the other goes on."""
+"""Real processes on one database: the one that is in the middle of a confirmed write is killed, the other goes on.
+
+Whole servers are killed while the order system has the write; forked processes at each await of it.
+"""
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +21,7 @@ import pytest
 from tests.agent_app.conftest import OPEN
 from tests.chat_client import Chat
 from tests.conftest import ValkeyServer
-from tests.desk import Desk, database_of_its_own
+from tests.desk import CHECKOUT, Desk, database_of_its_own
 from tests.order_system import Answer, OrderSystem
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -101,6 +108,18 @@ async def test_the_write_is_done_once_and_the_other_says_so(desks: list[Desk], s
     assert shop.effects == [offer["id"]], once_more
     log = await ana.history()
     assert len([m for m in log if m["role"] == "agent" and m["text"].startswith("Order 1050 is cancelled.")]) == 1
+
+
+def test_killed_at_each_await_it_is_done_once_and_never_claimed_before() -> None:
+    """Once at each; `python -m tests.faults.killed_writes --times 50` kills as often as was promised."""
+    command = [sys.executable, "-m", "tests.faults.killed_writes", "--json", "--times", os.environ.get("KILLS", "1")]
+    killing = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
+    tally = json.loads(killing.stdout)
+    assert tally["problems"] == []
+    assert (tally["doubles"], tally["lost"], tally["false_claims"]) == (0, 0, 0)
+    assert tally["awaits"] > 10
+    assert tally["fewest_kills_of_an_await"] >= 1
+    assert killing.returncode == 0
 
 
 async def reply_after(ana: Chat, confirmation: str) -> dict[str, Any]:

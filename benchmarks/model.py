@@ -1,12 +1,14 @@
 """What the loop, the gate and the tools add to a model's streamed answer: `python -m benchmarks.model`.
 
 The same completions, from the same scripted server in a process of its own, over HTTP on loopback, in turn: read raw
-by OpenAI's own client; read through pydantic-ai, which makes all providers' formats one; and as a turn of the agent.
-Also how long a sentence takes from leaving the server to leaving the gate, beside the raw reader's chunk.
+by OpenAI's own client, which sends the very same requests; read through pydantic-ai, which makes all providers' formats
+one; and as a turn of the agent. Also how long a sentence takes from leaving the server to leaving the gate, beside the
+raw reader's chunk.
 """
 
 import argparse
 import gc
+import json
 import os
 import re
 import statistics
@@ -88,21 +90,26 @@ class Bench:
         self.agent = CustomerSupportAgent(LanguageModelResponder(ResponderOptions(model="openai-chat:scripted")), TOOLS)
         self.model = LanguageModel("openai-chat:scripted", Prices())
         self.delays: dict[str, list[float]] = {"raw": [], "agent": []}
+        self.bodies: dict[str, list[dict[str, Any]]] = {}
+
+    async def learn(self, text: str) -> None:
+        """Keeps what the agent asks of the server in such a turn, so that the raw reader asks the very same."""
+        asked = self.bodies[text] = []
+
+        async def keep(request: Any) -> None:
+            asked.append({k: v for k, v in json.loads(request.content).items() if k != "stream"})
+
+        hooks = self.agent.responder._model._model.client._client.event_hooks  # type: ignore[attr-defined]
+        hooks["request"].append(keep)
+        await self.turn(text)
+        hooks["request"].remove(keep)
 
     async def raw(self, text: str) -> None:
-        messages: list[Any] = [{"role": "system", "content": "Be nice."}, {"role": "user", "content": text}]
-        for _ in range(2):  # a turn with a tool is two completions
-            called = False
-            stream = await self.client.chat.completions.create(
-                model="scripted", messages=messages, stream=True, stream_options={"include_usage": True}
-            )
+        for body in self.bodies[text]:  # a turn with a tool is two completions
+            stream = await self.client.chat.completions.create(**body, stream=True)
             async for part in stream:
                 for choice in part.choices:
-                    called = called or bool(choice.delta.tool_calls)
                     self.clock("raw", choice.delta.content or "")
-            if not called:
-                return
-            messages.append({"role": "tool", "tool_call_id": "c0", "content": "{}"})
 
     async def read(self, text: str) -> None:
         """The agent's own requests, read without its loop and gate."""
@@ -137,6 +144,8 @@ async def measured(work: Callable[[str], Awaitable[None]], text: str) -> tuple[f
 
 async def run(url: str, rounds: int) -> None:
     bench = Bench(url)
+    for text in ("plain", "with a tool", "stamps"):
+        await bench.learn(text)
     for text in ("plain", "with a tool"):
         taken: dict[str, list[tuple[float, float]]] = {"raw": [], "read": [], "agent": []}
         for round_ in range(rounds + 5):

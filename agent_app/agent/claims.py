@@ -218,11 +218,14 @@ ABBREVIATION = re.compile(r"\b(?:(?:e\.g|i\.e)\.,?|(etc|no|nr|approx|mr|mrs|ms|d
 
 def plain(text: str) -> str:
     """Lower case, without markup, invisible characters and the dots that end nothing."""
-    text = unicodedata.normalize("NFKC", text)
-    text = "".join(letter for letter in text if unicodedata.category(letter) not in ("Cf", "Mn"))
-    text = MARKS.sub("", text).lower().replace("’", "'").replace("‘", "'").replace("´", "'")
-    if re.search(r"[a-z]", text):
-        text = text.translate(LOOKALIKES)
+    if text.isascii():  # most are, and each of the next steps goes letter by letter
+        text = MARKS.sub("", text).lower()
+    else:
+        text = unicodedata.normalize("NFKC", text)
+        text = "".join(letter for letter in text if unicodedata.category(letter) not in ("Cf", "Mn"))
+        text = MARKS.sub("", text).lower().replace("’", "'").replace("‘", "'").replace("´", "'")
+        if re.search(r"[a-z]", text):
+            text = text.translate(LOOKALIKES)
     text = ABBREVIATION.sub(lambda found: found[1] or "", text)
     return " ".join(re.sub(r"\.(?=\S)", "", text).split())
 

@@ -72,12 +72,14 @@ class Evidence:
 
 
 class Gate:
-    """One answer on its way out. `longest`: characters of the whole. `ours`: the instructions, which do not leave."""
+    """One answer on its way out. `longest`: characters of the whole. `ours`: the instructions, `plain`, which do not
+    leave.
+    """
 
     def __init__(self, evidence: Evidence, longest: int, ours: str = "") -> None:
         self.evidence = evidence
         self.longest = longest
-        self._ours = plain(ours)
+        self._ours = ours
         self.passed = ""
         self.halted: str | None = None  # "claim": it was told as done and was not; "length": it is long enough
         self._held = ""

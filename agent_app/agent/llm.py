@@ -26,6 +26,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.tools import ToolDefinition
 
 from agent_app.agent import catalogue, prompt
+from agent_app.agent.claims import plain
 from agent_app.agent.events import (
     Answer,
     ChatMessage,
@@ -56,6 +57,9 @@ MOST_AT_ONCE = 16_000  # tokens of one response
 WINDOW = 20  # messages of the log that a turn sees
 STAYS = 8  # of them stay out of the notes: they are seen for a while yet
 MARK = re.compile(r"\[(\d+)\]")
+OURS = plain(
+    prompt.instructions(prompt.Fence())
+)  # without the fence's name, which is markup, and so the same each turn
 
 
 class LanguageModelResponder:
@@ -185,7 +189,7 @@ class Talk:
             self.evidence.add_deed(context.deed.done, writes=True)
         self._fence = prompt.Fence()
         longest = context.max_reply - KEPT_FOR_US if context.max_reply > 1000 else 150
-        self.gate = Gate(self.evidence, longest, prompt.instructions(self._fence))
+        self.gate = Gate(self.evidence, longest, OURS)
         self.confirm: NeedsConfirmation | None = None
         self.escalation: Escalation | None = None
         self.tools_used: list[str] = []

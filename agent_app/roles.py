@@ -12,6 +12,7 @@ READ = (
     "agent_app.view_feedback",
     "agent_app.view_cannedreply",
     "agent_app.view_note",
+    "agent_app.view_fact",
     "agent_app.view_article",
     "sessions_app.view_session",
 )
@@ -24,6 +25,7 @@ ACT = (
 )
 LEAD = (
     "agent_app.assign_conversation",
+    "agent_app.delete_fact",
     "agent_app.add_cannedreply",
     "agent_app.change_cannedreply",
     "agent_app.delete_cannedreply",

@@ -16,7 +16,7 @@ from django.utils import timezone
 from agent_app import chat
 from agent_app.doorbell import DESK, Ring, doorbell
 from agent_app.journal import journal
-from agent_app.models import Attendance, AuditEntry, CannedReply, Conversation, Mail, Note
+from agent_app.models import Attendance, AuditEntry, CannedReply, Conversation, Fact, Mail, Note
 from agent_app.models.conversations import Entry
 from agent_app.models.people import colleagues, display_name, person
 from agent_app.models.refusal import Refused, Unavailable
@@ -130,6 +130,15 @@ async def note(user: Any, thread_id: str, text: str, client_id: str | None = Non
         doorbell.ring(Ring(DESK, frames=({"type": "note", "of": conversation.pk},)))
         await keep("desk.noted", conversation, user, note=written.pk)
     return written
+
+
+async def forget(user: Any, thread_id: str, fact_id: int) -> None:
+    """Deletes what the agent remembers in this chat, whichever chat of this customer it was said in."""
+    conversation = await find(thread_id)
+    _, deleted = await journal.read(Fact.objects.known_to(conversation).filter(pk=fact_id).delete)
+    if not deleted:
+        raise Refused("not_found", "The agent does not remember this (any more).")
+    await keep("desk.forgotten", conversation, user, fact=fact_id)
 
 
 async def resolve(user: Any, thread_id: str) -> Standing:

@@ -8,7 +8,7 @@ from django.db.models.functions import Substr
 
 from agent_app.desk.cards import PREVIEW, READ_OF_A_TEXT
 from agent_app.markdown import to_text
-from agent_app.models import AuditEntry, Conversation, Feedback, Message
+from agent_app.models import AuditEntry, Conversation, Fact, Feedback, Message
 from agent_app.models.conversations import wire_time
 from sessions_app.stores import StoreUnavailable, get_store
 
@@ -16,7 +16,9 @@ PREVIOUS = 10  # conversations of the same customer
 AUDITED = 50  # newest entries
 
 
-def details(conversation: Conversation, live: dict[str, Any] | None, may_see_audit: bool) -> dict[str, Any]:
+def details(
+    conversation: Conversation, live: dict[str, Any] | None, may_see_audit: bool, may_see_facts: bool
+) -> dict[str, Any]:
     rating = Feedback.objects.filter(conversation=conversation, seq=None).values_list("rating", flat=True).first()
     return {
         "customer": {
@@ -29,9 +31,24 @@ def details(conversation: Conversation, live: dict[str, Any] | None, may_see_aud
         "closed_at": wire_time(conversation.closed_at),
         "closed_reason": conversation.closed_reason,
         "rating": rating,
+        "facts": remembered(conversation) if may_see_facts else None,
         "previous": previous(conversation),
         "audit": audited(conversation) if may_see_audit else None,
     }
+
+
+def remembered(conversation: Conversation) -> list[dict[str, Any]]:
+    """What the agent may know of this customer in this chat's next turn, oldest first."""
+    return [
+        {
+            "id": fact.pk,
+            "name": fact.name,
+            "value": fact.value,
+            "said_in": fact.message_seq if fact.conversation_id == conversation.pk else None,
+            "expires_at": wire_time(fact.expires_at),
+        }
+        for fact in Fact.objects.known_to(conversation)
+    ]
 
 
 def previous(conversation: Conversation) -> list[dict[str, Any]]:

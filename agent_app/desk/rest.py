@@ -21,6 +21,7 @@ NEWEST = 200  # messages of a conversation at once
 VIEW = "agent_app.view_conversation"
 MAY_SEE_NOTES = "agent_app.view_note"
 MAY_SEE_AUDIT = "agent_app.view_auditentry"
+MAY_SEE_FACTS = "agent_app.view_fact"
 MAY_SEE_SESSION = "sessions_app.view_session"
 
 
@@ -78,7 +79,7 @@ class ConversationDetail(DeskView):
             answer["notes"] = [note.to_wire() for note in found.notes.all()]
         answer["packet"] = handed_over
         shown = live if self.may(MAY_SEE_SESSION) else None
-        answer["details"] = details.details(found, shown, self.may(MAY_SEE_AUDIT))
+        answer["details"] = details.details(found, shown, self.may(MAY_SEE_AUDIT), self.may(MAY_SEE_FACTS))
         return Response(answer)
 
 
@@ -166,6 +167,20 @@ class Note(DeskView):
         given = self.checked(shapes.TextSerializer, request.data).validated_data
         written = async_to_sync(staff.note)(request.user, thread_id, given["text"], given["client_id"])
         return Response({"note": written.to_wire()})
+
+
+class RememberedFact(DeskView):
+    staff_permissions = {"DELETE": "agent_app.delete_fact"}
+
+    @extend_schema(
+        operation_id="desk_conversations_forget",
+        summary="Let the agent forget a fact",
+        description="One of `details.facts`. The messages in which it was said stay.",
+        responses=answers(204, None, 404, 503),
+    )
+    def delete(self, request: Request, thread_id: str, fact_id: int) -> Response:
+        async_to_sync(staff.forget)(request.user, thread_id, fact_id)
+        return Response(status=204)
 
 
 class Resolve(DeskView):

@@ -12,6 +12,7 @@ urlpatterns = [
     path("conversations/<str:thread_id>/release/", rest.Release.as_view(), name="desk-release"),
     path("conversations/<str:thread_id>/reply/", rest.Reply.as_view(), name="desk-reply"),
     path("conversations/<str:thread_id>/note/", rest.Note.as_view(), name="desk-note"),
+    path("conversations/<str:thread_id>/facts/<int:fact_id>/", rest.RememberedFact.as_view(), name="desk-fact"),
     path("conversations/<str:thread_id>/resolve/", rest.Resolve.as_view(), name="desk-resolve"),
     path("conversations/<str:thread_id>/assign/", rest.Assign.as_view(), name="desk-assign"),
     path("canned/", rest.Canned.as_view(), name="desk-canned"),

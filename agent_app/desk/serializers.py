@@ -190,6 +190,14 @@ class AuditSerializer(serializers.Serializer[Any]):
     details = serializers.DictField(allow_null=True, help_text="null: erased")
 
 
+class RememberedSerializer(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    value = serializers.CharField()
+    said_in = serializers.IntegerField(allow_null=True, help_text="seq of the message; null: in an earlier chat")
+    expires_at = serializers.DateTimeField()
+
+
 class DetailsSerializer(serializers.Serializer[Any]):
     customer = CustomerSerializer()
     session = LiveSessionSerializer(allow_null=True)
@@ -197,6 +205,7 @@ class DetailsSerializer(serializers.Serializer[Any]):
     closed_at = serializers.DateTimeField(allow_null=True)
     closed_reason = serializers.CharField(allow_null=True)
     rating = serializers.IntegerField(allow_null=True)
+    facts = RememberedSerializer(many=True, allow_null=True)
     previous = PreviousSerializer(many=True)
     audit = AuditSerializer(many=True, allow_null=True)
 

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_safe
 
 from agent_app.desk import inbox
 from agent_app.desk.details import details
-from agent_app.desk.rest import MAY_SEE_AUDIT, MAY_SEE_NOTES, beside
+from agent_app.desk.rest import MAY_SEE_AUDIT, MAY_SEE_FACTS, MAY_SEE_NOTES, beside
 from agent_app.markdown import to_html
 from agent_app.models import Conversation, Ticket
 from agent_app.models.conversations import Entry
@@ -53,7 +53,8 @@ def thread(request: HttpRequest, thread_id: str) -> HttpResponse:
     entries = conversation.messages.after(earlier).entries()
     ticket = Ticket.objects.filter(conversation=conversation).first()
     live, handed_over = async_to_sync(beside)(conversation, packet(conversation, ticket, entries))
-    beside_it = details(conversation, live, request.user.has_perm(MAY_SEE_AUDIT))
+    may = request.user.has_perm
+    beside_it = details(conversation, live, may(MAY_SEE_AUDIT), may(MAY_SEE_FACTS))
     if beside_it["audit"] is not None:  # the agent's own tools are in the packet, and would drown what people did
         beside_it["audit"] = [act for act in beside_it["audit"] if not act["action"].startswith("tool.")]
     around = place_of(request) if request.GET.get("part") == "chat" else list_of(request)

@@ -14,6 +14,7 @@ ACTS = {
     "desk.taken_over": "Taken over",
     "desk.released": "Given back to the AI",
     "desk.assigned": "Assigned",
+    "desk.forgotten": "A remembered fact deleted",
     "desk.replied": "Replied",
     "desk.noted": "Wrote a note",
 }

@@ -14,7 +14,7 @@ from django.test import Client
 
 from agent_app import chat
 from agent_app.journal import journal
-from agent_app.models import ApiToken, AuditEntry, CannedReply, Conversation, Note
+from agent_app.models import ApiToken, AuditEntry, CannedReply, Conversation, Fact, Note
 from agent_app.models.conversations import hash_token
 from tests.staff import logged_in, staff, use_memory
 
@@ -291,6 +291,40 @@ def test_a_page_costs_the_same_queries_whatever_it_shows(django_assert_max_num_q
             assert ana.get(f"{DESK}conversations/?{query}").status_code == 200
     with django_assert_max_num_queries(20):
         ana.get(address(conversation))
+
+
+def test_what_the_agent_remembers_is_shown_and_can_be_forgotten() -> None:
+    earlier, _ = new_chat(user_id="c-104", verified=True)
+    stranger, _ = new_chat(user_id="c-104")  # claimed, not proven: a memory of its own
+    conversation, _ = new_chat(user_id="c-104", verified=True)
+    size = Fact.objects.remember(earlier, "shoe size", "39", 1)
+    town = Fact.objects.remember(conversation, "town", "Galway", 1)
+    foreign = Fact.objects.remember(stranger, "town", "Cork", 1)
+    assert size is not None
+    assert town is not None
+    assert foreign is not None
+    lead = logged_in(*ALL, "agent_app.view_fact", "agent_app.delete_fact")
+    told = lead.get(address(conversation)).json()["details"]["facts"]
+    assert [(f["id"], f["name"], f["value"], f["said_in"]) for f in told] == [
+        (size.pk, "shoe size", "39", None),
+        (town.pk, "town", "Galway", 1),
+    ]
+    page = lead.get(f"/desk/{conversation.thread_id}/").content.decode()
+    assert "shoe size: 39" in page
+    assert f'data-fact="{size.pk}"' in page
+
+    sees = logged_in(*ALL, "agent_app.view_fact", username="sees")
+    assert sees.delete(f"{address(conversation)}facts/{size.pk}/").status_code == 403
+    assert "data-fact" not in sees.get(f"/desk/{conversation.thread_id}/").content.decode()
+    less = logged_in(*ALL, username="less")
+    assert less.get(address(conversation)).json()["details"]["facts"] is None
+    assert "shoe size" not in less.get(f"/desk/{conversation.thread_id}/").content.decode()
+
+    assert lead.delete(f"{address(conversation)}facts/{foreign.pk}/").status_code == 404
+    assert lead.delete(f"{address(conversation)}facts/{size.pk}/").status_code == 204
+    assert lead.delete(f"{address(conversation)}facts/{size.pk}/").status_code == 404
+    assert set(Fact.objects.values_list("pk", flat=True)) == {town.pk, foreign.pk}
+    assert [entry.details for entry in AuditEntry.objects.filter(action="desk.forgotten")] == [{"fact": size.pk}]
 
 
 def test_words_are_found_in_what_was_written() -> None:

@@ -69,6 +69,10 @@ export class Details {
 
   async #clicked(button) {
     if (!button) return;
+    if (button.dataset.act === "forget") {
+      await this.#forget(button.dataset.fact);
+      return;
+    }
     const session = encodeURIComponent(button.dataset.session);
     if (button.dataset.act === "extend") await this.#extend(session);
     else await this.#expire(session);
@@ -86,6 +90,15 @@ export class Details {
       yes: "Expire",
     });
     if (sure && (await this.#do(`/api/v1/sessions/${session}/`, null, "DELETE"))) this.say("The session has been expired.");
+  }
+
+  /** Not asked twice: it is a line that the agent noted, and the customer's own words stay in the chat. */
+  async #forget(fact) {
+    const thread = location.pathname.split("/").filter(Boolean).pop();
+    const url = `/api/v1/desk/conversations/${thread}/facts/${fact}/`;
+    if (!(await this.#do(url, null, "DELETE"))) return;
+    this.say("The agent has forgotten it.");
+    document.getElementById("remembered-title")?.closest("section").querySelector("button, h2")?.focus();
   }
 
   async #do(url, body, method = "POST") {

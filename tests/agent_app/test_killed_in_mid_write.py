@@ -112,7 +112,14 @@ async def test_the_write_is_done_once_and_the_other_says_so(desks: list[Desk], s
 
 def test_killed_at_each_await_it_is_done_once_and_never_claimed_before() -> None:
     """Once at each; `python -m tests.faults.killed_writes --times 50` kills as often as was promised."""
-    command = [sys.executable, "-m", "tests.faults.killed_writes", "--json", "--times", os.environ.get("KILLED_WRITES", "1")]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.faults.killed_writes",
+        "--json",
+        "--times",
+        os.environ.get("KILLED_WRITES", "1"),
+    ]
     killing = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
     tally = json.loads(killing.stdout)
     assert tally["problems"] == []

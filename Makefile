@@ -19,12 +19,21 @@ run: ## install what is missing, prepare the database, serve on 127.0.0.1:8000
 setup: ## .venv with everything that tests, linters and benchmarks need
 	@$(INSTALL) base dev
 
+# A module is one worker's: it may share a desk. conftest.py says which begin first.
+WORKERS := --dist loadfile --no-loadscope-reorder
+# What no database can change: pages, the store, the model of the protocol, the words of answers and how good they are.
+SAME_EVERYWHERE := browser model $(patsubst %,sessions_app/test_%.py,cache contract data faults lua many_servers memory \
+	original_code redis_store stateful tls) $(patsubst %,supportdesk/test_%.py,fresh_clone readme schema settings \
+	telemetry websockets without_model) $(patsubst %,agent_app/test_%.py,adding_a_tool agent backends desk_protocol \
+	escalation evaluate gate injection knowledge language_model languages markdown model_turns protocol_document \
+	shop_questions simulate tool_registry translations)
+
 test: setup ## the suite but for the slow tests, on SQLite and a real Valkey
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 3 $(WORKERS) -m "not slow"
 
 test-all: setup ## every test, also in a browser, then on PostgreSQL; a test that cannot run fails
-	REQUIRE_ALL=1 $(BIN)/python -m pytest
-	REQUIRE_ALL=1 tests/postgres.sh $(BIN)/python -m pytest --ignore tests/browser
+	REQUIRE_ALL=1 $(BIN)/python -m pytest -n 2 $(WORKERS)
+	REQUIRE_ALL=1 tests/postgres.sh $(BIN)/python -m pytest -n 2 $(WORKERS) $(SAME_EVERYWHERE:%=--ignore=tests/%)
 
 soak: setup ## faults over two instances, for SECONDS=600; SEED=… DATABASE=postgres
 	$(BIN)/python -m tests.faults.driver --seconds $(or $(SECONDS),600) --database $(or $(DATABASE),sqlite) $(if $(SEED),--seed $(SEED))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 PATIENCE = 15.0  # seconds for anything that should happen
+PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used over http; each client would read the system's authorities
 
 
 class Chat:
@@ -25,11 +27,12 @@ class Chat:
             base_url=f"{desk_url}/api/v1/chat/sessions/{self.session_id}",
             headers={"Authorization": f"Bearer {self.token}"},
             timeout=60,
+            verify=PLAIN,
         )
 
     @classmethod
     async def open(cls, desk_url: str, **body: Any) -> "Chat":
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(verify=PLAIN) as http:
             response = await http.post(f"{desk_url}/api/v1/chat/sessions/", json=body)
         assert response.status_code == 201, response.text
         return cls(desk_url, response.json())

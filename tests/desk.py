@@ -5,20 +5,24 @@ import fcntl
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
 import httpx
 import psycopg
 
+from tests.chat_client import PLAIN
 from tests.conftest import free_port
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+NEWEST_INDEX = "SELECT payload FROM agent_app_indexgeneration ORDER BY id DESC LIMIT 1"
 
 
 class Desk:
@@ -39,9 +43,16 @@ class Desk:
 
         The sample knowledge is there without `--prepare`, too; with it the start is that of `make run`.
         """
+        self.launch(*options)
+        self.wait()
+
+    def launch(self, *options: str) -> None:
         command = [sys.executable, "manage.py", "serve", *options]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=CHECKOUT, env=self.environ, stdout=log, stderr=log)
+
+    def wait(self) -> None:
+        assert self.process is not None
         deadline = time.monotonic() + 60
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -51,7 +62,7 @@ class Desk:
 
     def answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/healthz").status_code == 200
+            return httpx.get(f"{self.url}/healthz", verify=PLAIN).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -101,6 +112,19 @@ def make_database(folder: Path) -> str:
         environ = os.environ | {"DATABASE_URL": address}
         subprocess.run(arguments, cwd=CHECKOUT, env=environ, check=True, stdout=subprocess.DEVNULL)
     return address
+
+
+def prepared_index() -> bytes:
+    """The index that the prepared database holds: building it takes seconds."""
+    address = prepared_database()
+    if address.startswith("sqlite:///"):
+        with closing(sqlite3.connect(address.removeprefix("sqlite:///"))) as file:
+            row = file.execute(NEWEST_INDEX).fetchone()
+    else:
+        with psycopg.connect(address) as connection:
+            row = connection.execute(NEWEST_INDEX).fetchone()
+    assert row is not None
+    return bytes(row[0])
 
 
 def create_database(template: str = "template1") -> str:

@@ -11,12 +11,11 @@ from agent_app import chat
 from agent_app.journal import journal
 from agent_app.knowledge.embedding import Vectors, load_embedder
 from agent_app.knowledge.retrieval import KnowledgeIndex
-from agent_app.management.commands.load_knowledge import SAMPLE, read_folder
 from agent_app.tools.backend import inventory
 from agent_app.tools.breaker import CircuitBreaker
 from agent_app.tools.trail import trail
 from tests.conftest import ValkeyServer
-from tests.desk import Desk
+from tests.desk import Desk, prepared_index
 from tests.model_server import ModelServer
 from tests.order_system import OrderSystem
 from tests.talk import Talk
@@ -64,24 +63,25 @@ def prepared(running: Desk) -> Desk:
 class Embedding:
     """The default model; each text once in a run, for making vectors is most of what these tests cost."""
 
-    def __init__(self) -> None:
-        self.known: dict[str, np.ndarray] = {}
+    def __init__(self, known: dict[str, np.ndarray]) -> None:
+        self.known = known
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
         new = [text for text in dict.fromkeys(texts) if text not in self.known]
-        self.known.update(zip(new, load_embedder("minilm").embed(new), strict=True))
+        if new:
+            self.known.update(zip(new, load_embedder("minilm").embed(new), strict=True))
         return np.stack([self.known[text] for text in texts])
 
 
 @pytest.fixture(scope="session")
-def embed() -> Embedding:
-    return Embedding()
+def shop() -> KnowledgeIndex:
+    """The index of the sample shop, as every desk has it."""
+    return KnowledgeIndex.from_bytes(prepared_index())
 
 
 @pytest.fixture(scope="session")
-def shop(embed: Embedding) -> KnowledgeIndex:
-    """The index of the sample shop, without a database."""
-    return KnowledgeIndex.build(read_folder(SAMPLE), embed)
+def embed(shop: KnowledgeIndex) -> Embedding:
+    return Embedding(dict(zip(shop.unit_texts(), shop.vectors, strict=True)))
 
 
 @pytest.fixture(scope="session")

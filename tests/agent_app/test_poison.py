@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import WebSocketException
 
 from tests.agent_app.conftest import OPEN
 from tests.chat_client import Chat
@@ -37,7 +37,9 @@ def desks(tmp_path: Path, valkey: ValkeyServer) -> Iterator[list[Desk]]:
     }
     running = [Desk(tmp_path, **settings) for _ in range(INSTANCES)]
     for desk in running:
-        desk.start()
+        desk.launch()
+    for desk in running:
+        desk.wait()
     yield running
     for desk in running:
         desk.stop()
@@ -48,21 +50,14 @@ def alive(desks: list[Desk]) -> list[Desk]:
 
 
 async def reply_of(desks: list[Desk], chat: Chat) -> dict[str, Any]:
-    """The agent's answer, read from whichever instance is left."""
-    deadline = time.monotonic() + PATIENCE
-    async with httpx.AsyncClient(headers=chat.http.headers) as http:
-        while time.monotonic() < deadline:
-            for desk in alive(desks):
-                path = f"{desk.url}/api/v1/chat/sessions/{chat.session_id}/messages/"
-                try:
-                    log = (await http.get(path)).json()["results"]
-                except httpx.TransportError:
-                    continue
-                replies: list[dict[str, Any]] = [message for message in log if message["role"] == "agent"]
-                if replies:
-                    return replies[0]
-            await asyncio.sleep(0.2)
-    raise AssertionError("nobody answered")
+    """The agent's answer, heard from whichever instance is left: the one that is listened to may die, too."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                async with chat.socket(desk_url=alive(desks)[-1].url) as socket:
+                    return await socket.until("message", role="agent")
+            except (OSError, TimeoutError, WebSocketException):
+                continue
 
 
 async def attach(chat: Chat, text: str) -> str:

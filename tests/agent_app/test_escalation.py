@@ -159,8 +159,8 @@ def test_on_sentences_that_nothing_was_tuned_on(shop: KnowledgeIndex, capsys: py
         for name, (precision, recall, category) in {"words": words, "words and meaning": both}.items():
             line = f"precision {precision:.3f} recall {recall:.3f} category {category:.3f}"
             sys.stdout.write(f"\nescalation, {len(rows)} held-out sentences, {name}: {line}\n")
-    assert both[0] >= 0.85
-    assert both[1] >= 0.55
+    assert both[0] >= 0.88
+    assert both[1] >= 0.7
     assert both[1] > 2 * words[1]
     assert both[2] >= 0.95
 

@@ -46,6 +46,7 @@ from agent_app.follower import Follower
 from agent_app.journal import journal
 from agent_app.limits import Rate
 from agent_app.models import Attachment, AuditEntry, Conversation, Entry, Feedback, Ticket, UnansweredQuestion
+from agent_app.models.audit import SYSTEM
 from agent_app.models.conversations import hash_token
 from agent_app.models.people import display_name
 from agent_app.models.refusal import Refused, Unavailable
@@ -283,10 +284,9 @@ async def end_chat(conversation_id: int, reason: str, actor: str | None = None) 
     session_id = await journal.read(session_id_of, conversation_id)
     if session_id is None:
         return False
-    done = await journal.do(Close(conversation_id, reason))
+    done = await journal.do(Close(conversation_id, reason, actor or SYSTEM))
     if not done.changed_state:
         return False
-    await journal.read(AuditEntry.record, "chat.ended", session_id, actor, reason=reason)
     await after_close(session_id, done)
     return True
 

@@ -1,29 +1,26 @@
 """What staff do with a chat: the desk's use cases, as `chat` has the customer's.
 
-Each act is one transaction of the journal, so that of two people who act at once one wins; what follows a commit (ring,
-audit, letters) is done by whoever committed it, and only the first time.
+Each act is one transaction of the journal, so that of two people who act at once one wins, with its entry in the audit
+log and the letter that it owes. The ring, which may be lost, follows the commit, and only the first time.
 """
 
-import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.utils import timezone
+from django.db import transaction
 
 from agent_app import chat
 from agent_app.doorbell import DESK, Ring, doorbell
 from agent_app.journal import journal
-from agent_app.models import Attendance, AuditEntry, CannedReply, Conversation, Fact, Mail, Note
+from agent_app.models import Attendance, AuditEntry, CannedReply, Conversation, Fact, Note
 from agent_app.models.conversations import Entry
 from agent_app.models.people import colleagues, display_name, person
-from agent_app.models.refusal import Refused, Unavailable
+from agent_app.models.refusal import Refused
 from agent_app.models.turns import Assign, Outcome, Release, StaffReply, TakeOver
 from sessions_app.stores import get_store
-
-logger = logging.getLogger(__name__)
 
 JOINED = "{name} has joined the chat."
 LEFT = "{name} has left the chat; the assistant answers again."
@@ -68,11 +65,11 @@ async def find(thread_id: str) -> Conversation:
 async def take_over(user: Any, thread_id: str) -> Standing:
     """The chat is this person's from now on; of two at once one has it, the other gets `conflict` with who."""
     conversation, name = await find(thread_id), display_name(user)
-    done = await journal.do(TakeOver(conversation.pk, user.pk, JOINED.format(name=name), name))
+    act = TakeOver(conversation.pk, user.pk, JOINED.format(name=name), name, actor=user.get_username())
+    done = await journal.do(act)
     await raise_refusal(done)
     if done.changed_state:
         chat.ring_outcome(done, about={"who": name})
-        await keep("desk.taken_over", conversation, user)
         await get_store().update(conversation.session_id, {"escalated": True})
     return await standing(conversation, done)
 
@@ -80,11 +77,11 @@ async def take_over(user: Any, thread_id: str) -> Standing:
 async def release(user: Any, thread_id: str) -> Standing:
     """Gives the chat back to the agent, which answers what comes from now on."""
     conversation, name = await find(thread_id), display_name(user)
-    done = await journal.do(Release(conversation.pk, user.pk, LEFT.format(name=name), name))
+    act = Release(conversation.pk, user.pk, LEFT.format(name=name), name, actor=user.get_username())
+    done = await journal.do(act)
     await raise_refusal(done)
     if done.changed_state:
         chat.ring_outcome(done)
-        await keep("desk.released", conversation, user)
         await get_store().update(conversation.session_id, {"escalated": False})
     return await standing(conversation, done)
 
@@ -94,51 +91,57 @@ async def assign(user: Any, thread_id: str, assignee: int | str | None) -> Stand
     conversation = await find(thread_id)
     to = None if assignee is None else await colleague(user.pk if assignee == "me" else assignee)
     name = display_name(to) if to is not None else ""
-    done = await journal.do(Assign(conversation.pk, to.pk if to else None, PASSED_ON.format(name=name), name))
+    said = PASSED_ON.format(name=name)
+    act = Assign(conversation.pk, to.pk if to else None, said, name, actor=user.get_username())
+    done = await journal.do(act)
     await raise_refusal(done)
     if not done.repeated:
         passed_on = ({"type": "state", "state": done.state, "who": name},) if done.entries else ()
         chat.ring_outcome(done, passed_on)
         doorbell.ring(Ring(DESK, frames=({"type": "changed", "of": conversation.pk},)))
-        await keep("desk.assigned", conversation, user, to=to.pk if to else None)
     return await standing(conversation, done)
 
 
 async def reply(user: Any, thread_id: str, text: str, client_id: str | None = None) -> Entry:
     """A message to the customer, from the person who has the chat; the same `client_id` gives the same message."""
     conversation = await find(thread_id)
-    done = await journal.do(StaffReply(conversation.pk, user.pk, text, display_name(user), client_id))
+    done = await journal.do(
+        StaffReply(
+            conversation.pk,
+            user.pk,
+            text,
+            display_name(user),
+            client_id,
+            actor=user.get_username(),
+            letter_after=timedelta(seconds=settings.REPLY_EMAIL_AFTER),  # unless they see the reply by then
+        )
+    )
     if done.refused == "conflict" and done.repeated:
         raise Refused("conflict", "Another text was sent under this client_id. Use a new client_id.", field="client_id")
     await raise_refusal(done)
     assert done.entry is not None  # noqa: S101 - a message that was not refused is there
     if done.entries:
         chat.ring_outcome(done)
-        await keep("desk.replied", conversation, user, seq=done.entry.seq)
-        await owe_letter(conversation, done.entry.seq)
     return done.entry
 
 
 async def note(user: Any, thread_id: str, text: str, client_id: str | None = None) -> Note:
     """A private note, for staff alone. The same `client_id` again gives the same note."""
     conversation = await find(thread_id)
-    written, new = await journal.read(Note.objects.write, conversation, user, text, client_id)
+    written, new = await journal.read(write_note, conversation, user, text, client_id)
     if written.text != text:
         raise Refused("conflict", "Another text was sent under this client_id. Use a new client_id.", field="client_id")
     if new:
         # Only that there is one: whoever may read notes reads it from the database.
         doorbell.ring(Ring(DESK, frames=({"type": "note", "of": conversation.pk},)))
-        await keep("desk.noted", conversation, user, note=written.pk)
     return written
 
 
 async def forget(user: Any, thread_id: str, fact_id: int) -> None:
     """Deletes what the agent remembers in this chat, whichever chat of this customer it was said in."""
     conversation = await find(thread_id)
-    _, deleted = await journal.read(Fact.objects.known_to(conversation).filter(pk=fact_id).delete)
-    if not deleted:
+    if not await journal.read(delete_fact, conversation, user, fact_id):
         raise Refused("not_found", "The agent does not remember this (any more).")
-    await keep("desk.forgotten", conversation, user, fact=fact_id)
 
 
 async def resolve(user: Any, thread_id: str) -> Standing:
@@ -169,21 +172,20 @@ async def canned_replies(words: str) -> list[dict[str, Any]]:
 # ---- what follows ----
 
 
-async def keep(action: str, conversation: Conversation, user: Any, **details: Any) -> None:
-    """Writes the act down. It has happened: a database that went away since must not make it look undone."""
-    try:
-        await journal.read(AuditEntry.record, action, conversation.session_id, user.get_username(), **details)
-    except Unavailable:
-        logger.error("audit.not_kept action=%s session=%s", action, conversation.session_id)
+def write_note(conversation: Conversation, user: Any, text: str, client_id: str | None) -> tuple[Note, bool]:
+    with transaction.atomic():
+        written, new = Note.objects.write(conversation, user, text, client_id)
+        if new:
+            AuditEntry.record("desk.noted", conversation.session_id, user.get_username(), note=written.pk)
+    return written, new
 
 
-async def owe_letter(conversation: Conversation, seq: int) -> None:
-    """The customer is written to, unless they see the reply within a while."""
-    due = timezone.now() + timedelta(seconds=settings.REPLY_EMAIL_AFTER)
-    try:
-        await journal.read(Mail.objects.owe, Mail.Kind.REPLY, conversation, f"reply:{conversation.pk}:{seq}", due)
-    except Unavailable:
-        logger.error("mail.not_owed session=%s", conversation.session_id)
+def delete_fact(conversation: Conversation, user: Any, fact_id: int) -> bool:
+    with transaction.atomic():
+        _, deleted = Fact.objects.known_to(conversation).filter(pk=fact_id).delete()
+        if deleted:
+            AuditEntry.record("desk.forgotten", conversation.session_id, user.get_username(), fact=fact_id)
+    return bool(deleted)
 
 
 async def raise_refusal(done: Outcome) -> None:

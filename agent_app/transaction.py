@@ -18,10 +18,22 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Model
 
+from agent_app.models.audit import AuditEntry
 from agent_app.models.confirmations import OPEN_FOR, Confirmation
 from agent_app.models.conversations import ENTRY_COLUMNS, Conversation, Entry, Message
 from agent_app.models.desk import Ticket
-from agent_app.models.turns import CHANGED_COLUMNS, ROW_COLUMNS, Act, Intent, NewConfirmation, Outcome, Row, Terms
+from agent_app.models.mail import Mail
+from agent_app.models.turns import (
+    CHANGED_COLUMNS,
+    ROW_COLUMNS,
+    Act,
+    Intent,
+    NewConfirmation,
+    NewLetter,
+    Outcome,
+    Row,
+    Terms,
+)
 
 Key = tuple[int, str, str]  # conversation, role, client_id
 
@@ -59,6 +71,7 @@ class Group:
             ]
             log.write([row for row in rows.values() if row.changed])
             self._write_intents(rows, now)
+            self._write_records(rows)
             self.in_doubt = True
             log.commit()
             self.in_doubt = False
@@ -98,6 +111,12 @@ class Group:
                 mine = Confirmation.objects.filter(conversation_id=row.id, public_id=public_id)
                 mine.update(state=state, changed_at=now)
 
+    def _write_records(self, rows: dict[int, Row]) -> None:
+        """Staff's acts, which are rare, too."""
+        for row in rows.values():
+            for record in row.records:
+                AuditEntry.made(record.action, row.session_id, record.actor, **record.details).write()
+
     def _decide(self, act: Act, rows: dict[int, Row], found: dict[Any, Entry], now: datetime, terms: Terms) -> Outcome:
         row = rows.get(act.conversation_id)
         if row is None:
@@ -129,12 +148,14 @@ CONVERSATIONS = Conversation._meta.db_table
 MESSAGES = Message._meta.db_table
 TICKETS = Ticket._meta.db_table
 CONFIRMATIONS = Confirmation._meta.db_table
+LETTERS = Mail._meta.db_table
 MESSAGE_COLUMNS = ("conversation_id", *ENTRY_COLUMNS)
 TICKET_COLUMNS = ("number", "conversation_id", "reason", "category", "priority", "created_at")
 OFFER_COLUMNS = (
     *("public_id", "conversation_id", "tool", "arguments", "summary"),
     *("state", "created_at", "expires_at", "changed_at"),
 )
+LETTER_COLUMNS = ("kind", "conversation_id", "event", "state", "due_at", "attempts")
 UPDATE_COLUMNS = ("id", *CHANGED_COLUMNS)
 SENT_COLUMNS = ("conversation_id", "role", "client_id")  # of a Key
 TIME_PLACES = tuple(
@@ -286,6 +307,11 @@ class Dialect:
         offers = [self.offer(row, offer) for row in changed for offer in row.offers]
         for piece in chunks(offers):
             self.db.execute(insert(CONFIRMATIONS, OFFER_COLUMNS, self.mark, len(piece)), flat(piece))
+        letters = [self.letter(row, letter) for row in changed for letter in row.letters]
+        for piece in chunks(letters):
+            # One that is owed already (by this event, or until it is sent by an earlier reply's) stands for this one.
+            owe = insert(LETTERS, LETTER_COLUMNS, self.mark, len(piece)) + " ON CONFLICT DO NOTHING"
+            self.db.execute(owe, flat(piece))
         for piece in chunks(tickets):
             self.db.execute(insert(TICKETS, TICKET_COLUMNS, self.mark, len(piece)), flat(piece))
         self.update_conversations([self.columns(row) for row in changed])
@@ -301,6 +327,10 @@ class Dialect:
     def ticket(self, row: Row, ticket: Any) -> Sequence[Any]:
         made = self.time(row.updated_at)
         return (ticket.number, row.id, ticket.reason, ticket.category, ticket.priority, made)
+
+    def letter(self, row: Row, letter: NewLetter) -> Sequence[Any]:
+        due_at = self.time(letter.due_at)
+        return (Mail.Kind.REPLY.value, row.id, letter.event, Mail.State.DUE.value, due_at, 0)
 
     def offer(self, row: Row, offer: NewConfirmation) -> Sequence[Any]:
         made, until = self.time(row.updated_at), self.time(row.updated_at + OPEN_FOR)

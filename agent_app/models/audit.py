@@ -22,6 +22,7 @@ from agent_app.models.conversations import Conversation
 
 SEALED_AT_ONCE = 1000
 LATELY, SETTLED = timedelta(days=8), timedelta(minutes=5)
+SYSTEM = "system"
 RETENTION = "retention"  # in the place of a receipt's number, where details went with their conversation
 
 
@@ -125,7 +126,7 @@ class AuditEntry(models.Model):
     @classmethod
     def made(cls, action: str, session_id: str, actor: str | None = None, **details: Any) -> "AuditEntry":
         """An entry of this moment that is still to be kept."""
-        entry = cls(action=action, session_id=session_id, actor=(actor or "system")[:150], at=timezone.now())
+        entry = cls(action=action, session_id=session_id, actor=(actor or SYSTEM)[:150], at=timezone.now())
         kept = AuditDetails(
             entry=entry,
             salt=secrets.token_hex(16),
@@ -145,6 +146,12 @@ class AuditEntry(models.Model):
             for entry in entries:
                 entry.kept.entry = entry
             AuditDetails.objects.bulk_create([entry.kept for entry in entries])
+
+    def write(self) -> None:
+        """Into a transaction that somebody else has begun and ends, the journal's: without one of Django's own."""
+        self.save(force_insert=True)
+        self.kept.entry = self
+        self.kept.save(force_insert=True)
 
     @property
     def details(self) -> dict[str, Any] | None:

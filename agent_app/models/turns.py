@@ -76,6 +76,23 @@ class NewConfirmation:
     summary: str
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the audit log keeps of an act."""
+
+    action: str
+    actor: str | None
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NewLetter:
+    """That the customer is owed a letter from then on, unless they have seen the reply by then."""
+
+    event: str
+    due_at: datetime
+
+
 @dataclass(slots=True)
 class Intent:
     """A confirmation while its conversation is locked; its states are Confirmation's."""
@@ -113,8 +130,8 @@ class Intent:
 
 @dataclass(slots=True)
 class Row:
-    """A conversation's row while it is locked. `entries`, `tickets` and `offers` are what this transaction adds;
-    `settled` what became of a confirmation, as (id, state). `intent` is there for an act that wants it.
+    """A conversation's row while it is locked. `entries`, `tickets`, `offers`, `records` and `letters` are what this
+    transaction adds; `settled` what became of a confirmation, as (id, state). `intent` is there for acts that want it.
     """
 
     id: int
@@ -143,6 +160,8 @@ class Row:
     entries: list[Entry] = field(default_factory=list)
     tickets: list[NewTicket] = field(default_factory=list)
     offers: list[NewConfirmation] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    letters: list[NewLetter] = field(default_factory=list)
     settled: list[tuple[str, str]] = field(default_factory=list)
     intent: Intent | None = None
     changed: bool = False
@@ -227,6 +246,11 @@ class Row:
         self.turn_holder = self.turn_until = self.turn_stop = None
         self.changed = True
 
+    def record(self, action: str, actor: str | None, **details: Any) -> None:
+        """For the audit log, in the transaction of the act itself; nothing where nobody is named."""
+        if actor is not None:
+            self.records.append(Record(action, actor, details))
+
     def withdraw_from_agent(self) -> None:
         """What was asked so far is no longer the agent's; an answer in progress is refused by its fence."""
         self.answered_upto = self.last_seq
@@ -263,7 +287,7 @@ class Row:
         self.updated_at = now
 
 
-IN_MEMORY = {"entries", "tickets", "offers", "settled", "intent", "changed"}
+IN_MEMORY = {"entries", "tickets", "offers", "records", "letters", "settled", "intent", "changed"}
 # The columns of Conversation that a Row holds, in its order, and those that an act may change.
 ROW_COLUMNS = tuple(column.name for column in fields(Row) if column.name not in IN_MEMORY)
 CONSTANT_COLUMNS = {"id", "thread_id", "session_id", "user_id", "verified"}
@@ -583,6 +607,7 @@ class TakeOver(Act):
     text: str
     author: str
     id: str = field(default_factory=new_message_id)
+    actor: str | None = None  # as the audit log names who does it
 
     def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
         if row.state == CLOSED:
@@ -590,6 +615,7 @@ class TakeOver(Act):
         if row.state == HUMAN:
             return outcome(row, refused=None if row.assignee_id == self.staff_id else "conflict", repeated=True)
         row.give_to(self.staff_id)
+        row.record("desk.taken_over", self.actor)
         entry = row.append(Entry(0, self.id, "system", self.text, now, author=self.author), now, terms)
         row.answered_upto = row.last_seq
         return outcome(row, entry=entry, entries=(entry,), changed_state=True)
@@ -603,12 +629,14 @@ class Release(Act):
     text: str
     author: str | None = None
     id: str = field(default_factory=new_message_id)
+    actor: str | None = None
 
     def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
         if row.state == AI:
             return outcome(row, repeated=True)
         if row.state != HUMAN or row.assignee_id != self.staff_id:
             return outcome(row, refused="closed" if row.state == CLOSED else "conflict")
+        row.record("desk.released", self.actor)
         row.state = AI
         row.assignee_id = None
         row.ticket = None
@@ -627,18 +655,21 @@ class Assign(Act):
     text: str
     author: str
     id: str = field(default_factory=new_message_id)
+    actor: str | None = None
 
     def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
         if row.state == CLOSED:
             return outcome(row, refused="closed")
         if row.assignee_id == self.to:
             return outcome(row, repeated=True)
+        if row.state == HUMAN and self.to is None:
+            return outcome(row, refused="conflict")
+        row.record("desk.assigned", self.actor, to=self.to)
         if row.state != HUMAN:
             row.assignee_id = self.to
             row.changed = True
             return outcome(row)
-        if self.to is None:
-            return outcome(row, refused="conflict")
+        assert self.to is not None  # noqa: S101 - refused above
         row.give_to(self.to)
         entry = row.append(Entry(0, self.id, "system", self.text, now, author=self.author), now, terms)
         row.answered_upto = row.last_seq
@@ -671,6 +702,8 @@ class StaffReply(Act):
     author: str
     client_id: str | None = None
     id: str = field(default_factory=new_message_id)
+    actor: str | None = None
+    letter_after: timedelta | None = None  # None: nobody is written to
 
     @property
     def sent_as(self) -> tuple[str, str] | None:
@@ -685,6 +718,9 @@ class StaffReply(Act):
             return outcome(row, refused="closed" if row.state == CLOSED else "conflict")
         entry = Entry(0, self.id, "staff", self.text, now, self.client_id, author=self.author)
         row.append(entry, now, terms)
+        row.record("desk.replied", self.actor, seq=entry.seq)
+        if self.letter_after is not None:
+            row.letters.append(NewLetter(f"reply:{row.id}:{entry.seq}", now + self.letter_after))
         return outcome(row, entry=entry, entries=(entry,))
 
     def repeated(self, row: Row, found: Entry, now: datetime) -> Outcome:
@@ -697,10 +733,12 @@ class Close(Act):
     """Ends the chat, whatever its state; closing twice changes nothing."""
 
     reason: str
+    actor: str | None = None
 
     def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
         if row.state == CLOSED:
             return outcome(row, repeated=True)
+        row.record("chat.ended", self.actor, reason=self.reason)
         row.close(self.reason, now)
         return outcome(row, changed_state=True)
 

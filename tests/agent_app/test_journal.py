@@ -14,12 +14,13 @@ from django.db import connection
 from django.utils import timezone
 
 from agent_app.journal import READERS, Journal
-from agent_app.models import Conversation, Message
+from agent_app.models import AuditEntry, Conversation, Mail, Message
 from agent_app.models.conversations import new_id
 from agent_app.models.refusal import Unavailable
 from agent_app.models.turns import (
     Act,
     AgentReply,
+    Assign,
     Close,
     CustomerMessage,
     Lease,
@@ -185,6 +186,41 @@ async def test_refused_acts_write_nothing_and_disturb_nobody(journal: Journal) -
     assert kept.refused is None
     assert await row_of(journal, chat) == before
     assert len(await log_of(journal, chat)) == 1
+
+
+async def test_an_act_of_staff_is_on_record_and_owes_its_letter_in_its_own_transaction(journal: Journal) -> None:
+    """Nothing comes after the commit that a crash could lose; what is refused or repeated leaves nothing."""
+    chat = await new_chat(journal)
+    staff = await journal.read(new_staff)
+    hour = timedelta(hours=1)
+    acts: list[Act] = [
+        TakeOver(chat, staff, "Mara is here", "Mara", actor="mara"),
+        TakeOver(chat, staff + 1, "Jon is here", "Jon", actor="jon"),
+        StaffReply(chat, staff, "hi", "Mara", "c", actor="mara", letter_after=hour),
+        StaffReply(chat, staff, "hi", "Mara", "c", actor="mara", letter_after=hour),
+        StaffReply(chat, staff, "and", "Mara", "d", actor="mara", letter_after=hour),
+        Assign(chat, staff, "Mara has it", "Mara", actor="mara"),
+        Release(chat, staff, "gone", actor="mara"),
+        Close(chat, "resolved", "mara"),
+        Close(chat, "resolved", "jon"),
+    ]
+    done = await asyncio.gather(*(journal.do(act) for act in acts))
+    assert [result.refused for result in done] == [None, "conflict", *[None] * 7]
+    entries = await journal.read(lambda: list(AuditEntry.objects.order_by("pk")))
+    assert [(entry.action, entry.actor, entry.details) for entry in entries] == [
+        ("desk.taken_over", "mara", {}),
+        ("desk.replied", "mara", {"seq": 2}),
+        ("desk.replied", "mara", {"seq": 3}),
+        ("desk.released", "mara", {}),
+        ("chat.ended", "mara", {"reason": "resolved"}),
+    ]
+    assert {entry.session_id for entry in entries} == {(await conversation_of(journal, chat)).session_id}
+    letters = await journal.read(lambda: list(Mail.objects.values_list("event", "state", "attempts")))
+    assert letters == [(f"reply:{chat}:2", "due", 0)], "one letter will hold both"
+
+
+async def conversation_of(journal: Journal, chat: int) -> Conversation:
+    return await journal.read(Conversation.objects.get, pk=chat)
 
 
 async def test_a_row_that_somebody_else_has_changed_is_read_again(journal: Journal) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from django.contrib.admin.utils import quote
 from django.urls import URLPattern, URLResolver, get_resolver
 
 # Django's own pages, and those of models that are edited by nobody or by its rules.
@@ -38,6 +39,6 @@ def doors() -> dict[str, str]:
 def address(path: str, rows: Mapping[str, Any]) -> str:
     """With the keys of `rows`, by the model's name, and the thread's id as `thread`."""
     model = path.split("/")[2] if path.startswith("admin/") else ""
-    key = str(rows.get(model, 1)).replace("-", "_2D") if model == "session" else str(rows.get(model, 1))
+    key = quote(str(rows.get(model, 1)))
     filled = re.sub(r"<(\w+:)?object_id>", key, path)
     return "/" + filled.replace("<str:thread_id>", str(rows["thread"]))

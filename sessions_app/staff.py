@@ -43,3 +43,9 @@ class StaffView(APIView):
 
     permission_classes = [StaffPermission]
     staff_permissions: ClassVar[dict[str, str]] = {}
+
+    def checked(self, serializer: Any, data: Any) -> Any:
+        """The serializer over what was sent, which is valid: what is not was answered 400."""
+        asked = serializer(data=data)
+        asked.is_valid(raise_exception=True)
+        return asked

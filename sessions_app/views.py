@@ -50,8 +50,7 @@ class SessionList(LiveSessionView):
         responses=answers(200, SessionPageSerializer, 400, 503),
     )
     def get(self, request: Request) -> Response:
-        query = PageQuerySerializer(data=request.query_params)
-        query.is_valid(raise_exception=True)
+        query = self.checked(PageQuerySerializer, request.query_params)
         wanted: dict[str, Any] = {"cursor": None, "user_id": None, **query.validated_data}
         try:
             sessions, following = Session.live.page(**wanted)
@@ -81,8 +80,7 @@ class SessionDetail(LiveSessionView):
         responses=answers(200, SessionSerializer, 400, 404, 503),
     )
     def patch(self, request: Request, session_id: str) -> Response:
-        change = SessionChangeSerializer(data=request.data)
-        change.is_valid(raise_exception=True)
+        change = self.checked(SessionChangeSerializer, request.data)
         try:
             changed = Session.live.change(session_id, change.validated_data, by=request.user)
         except (TypeError, ValueError) as error:
@@ -110,8 +108,7 @@ class SessionExtend(LiveSessionView):
         responses=answers(200, SessionSerializer, 400, 404, 503),
     )
     def post(self, request: Request, session_id: str) -> Response:
-        extension = ExtensionSerializer(data=request.data)
-        extension.is_valid(raise_exception=True)
+        extension = self.checked(ExtensionSerializer, request.data)
         if not Session.live.extend([session_id], extension.validated_data["seconds"], by=request.user):
             raise NoSuchSession
         return answer(session_id)
@@ -126,8 +123,7 @@ class SessionExpire(LiveSessionView):
         responses=answers(200, ExpiredSerializer, 400, 503),
     )
     def post(self, request: Request) -> Response:
-        wanted = ExpirySerializer(data=request.data)
-        wanted.is_valid(raise_exception=True)
+        wanted = self.checked(ExpirySerializer, request.data)
         given = wanted.validated_data
         session_ids = given.get("session_ids") or Session.live.of_user(given["user_id"])
         return Response({"expired": len(Session.live.expire(session_ids, by=request.user))})

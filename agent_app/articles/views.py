@@ -32,8 +32,7 @@ class ArticleList(StaffView):
         responses=answers(200, ArticlePageSerializer, 400),
     )
     def get(self, request: Request) -> Response:
-        query = ArticleQuerySerializer(data=request.query_params)
-        query.is_valid(raise_exception=True)
+        query = self.checked(ArticleQuerySerializer, request.query_params)
         wanted = query.validated_data
         found = articles().filter(slug__gt=wanted["cursor"]).order_by("slug")
         if wanted["q"]:
@@ -47,8 +46,7 @@ class ArticleList(StaffView):
         summary="Write an article", request=ArticleSerializer, responses=answers(201, ArticleSerializer, 400, 409)
     )
     def post(self, request: Request) -> Response:
-        article = ArticleSerializer(data=request.data)
-        article.is_valid(raise_exception=True)
+        article = self.checked(ArticleSerializer, request.data)
         article.save()
         record(request, "added", article.data["slug"])
         return Response(article.data, status=status.HTTP_201_CREATED)
@@ -109,8 +107,7 @@ class Search(StaffView):
         responses=answers(200, FindingsSerializer, 400),
     )
     def get(self, request: Request) -> Response:
-        query = SearchQuerySerializer(data=request.query_params)
-        query.is_valid(raise_exception=True)
+        query = self.checked(SearchQuerySerializer, request.query_params)
         found = knowledge.find(query.validated_data["q"], query.validated_data["limit"])
         about = {"question": found.question, "band": found.band, "probability": found.probability}
         return Response({**about, "results": [hit_to_wire(hit) for hit in found.hits]})

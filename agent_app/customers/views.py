@@ -27,7 +27,8 @@ class EraseCustomer(StaffView):
         responses=answers(202, ReceiptSerializer, 400, 503),
     )
     def post(self, request: Request) -> Response:
-        asked = Erasure.objects.of_customer(named_customer(request), request.user.get_username())
+        given = self.checked(NamedCustomerSerializer, request.data).validated_data
+        asked = Erasure.objects.of_customer(given["user_id"], request.user.get_username())
         return Response(erase_or_leave(asked).receipt(), status=202)
 
 
@@ -55,13 +56,8 @@ class ExportCustomer(StaffView):
         responses={(200, "application/zip"): OpenApiTypes.BINARY, **dict.fromkeys((400, 401, 403), ERROR)},
     )
     def post(self, request: Request) -> FileResponse:
+        given = self.checked(NamedCustomerSerializer, request.data).validated_data
         file = TemporaryFile()  # noqa: SIM115 - the response closes it
-        export(named_customer(request), file, request.user.get_username())
+        export(given["user_id"], file, request.user.get_username())
         file.seek(0)
         return FileResponse(file, as_attachment=True, filename="customer.zip", content_type="application/zip")
-
-
-def named_customer(request: Request) -> str:
-    given = NamedCustomerSerializer(data=request.data)
-    given.is_valid(raise_exception=True)
-    return str(given.validated_data["user_id"])

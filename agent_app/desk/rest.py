@@ -26,11 +26,6 @@ MAY_SEE_SESSION = "sessions_app.view_session"
 
 
 class DeskView(StaffView):
-    def checked(self, serializer: Any, data: Any) -> Any:
-        asked = serializer(data=data)
-        asked.is_valid(raise_exception=True)
-        return asked
-
     def may(self, permission: str) -> bool:
         """Beside what the door itself asks for: what its caller may see in the answer."""
         token: Any = self.request.auth

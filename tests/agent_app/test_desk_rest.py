@@ -16,25 +16,12 @@ from agent_app import chat
 from agent_app.journal import journal
 from agent_app.models import ApiToken, AuditEntry, CannedReply, Conversation, Fact, Note
 from agent_app.models.conversations import hash_token
+from tests.desk_client import ALL
 from tests.staff import logged_in, staff, use_memory
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 DESK = "/api/v1/desk/"
-ALL = tuple(
-    f"agent_app.{name}"
-    for name in (
-        "view_conversation",
-        "takeover_conversation",
-        "release_conversation",
-        "reply_conversation",
-        "resolve_conversation",
-        "assign_conversation",
-        "add_note",
-        "view_note",
-        "view_cannedreply",
-    )
-)
 DOORS = {
     ("GET", ""): "view_conversation",
     ("GET", "{id}/"): "view_conversation",

@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 GROUP = 200  # acts of one transaction at the most: more would make the first of them wait for the last
 CROWD = 3  # acts in a group from which on the next one is waited for
-GATHER_FOR = 0.002  # seconds; a commit costs as much as fifteen acts, and who is alone never waits
+GATHER_FOR = 0.0005  # seconds; a commit costs as much as fifteen acts, and who is alone never waits
 READERS = 4
 ANSWER_WITHIN = 10.0  # seconds until a caller is told `unavailable`; longer than the database's own time limits
 CLOSING = object()

@@ -76,6 +76,7 @@ class ScriptedDesk:
         self.refuse_with: int | None = None
         self.refuse_session: dict[str, Any] | None = None
         self.answers: dict[str, dict[str, Any]] = {}  # an error for each text, or kind of frame, that is refused
+        self.labels: dict[str, str] = {}  # what a click on a choice says, by the choice's id
         self.socket: WebSocketRoute | None = None
 
     async def serve(self, page: Page) -> None:
@@ -100,6 +101,9 @@ class ScriptedDesk:
             await self._welcome(frame["last_seq"])
         elif answer := self.answers.get(frame.get("text", frame["type"])):
             self.say("error", client_id=frame["client_id"], **answer)
+        elif frame["type"] == "choice":
+            self.say("ack", client_id=frame["client_id"], seq=len(self.log) + 1)
+            self.write("customer", self.labels[frame["id"]], client_id=frame["client_id"])
         elif frame["type"] == "send":
             self.say("ack", client_id=frame["client_id"], seq=len(self.log) + 1)
             self.write("customer", frame["text"], client_id=frame["client_id"])

@@ -50,19 +50,36 @@ function choiceButtons(message, act) {
 }
 
 function choiceButton(choice, label, act, kind = "") {
-  return element("button", { type: "button", class: `choice ${kind}`.trim(), dir: "auto", onclick: () => act.choose(choice) }, label);
+  const onclick = ({ currentTarget }) => currentTarget.getAttribute("aria-disabled") === "true" || act.choose(choice);
+  return element("button", { type: "button", class: `choice ${kind}`.trim(), "data-choice": choice.id, dir: "auto", onclick }, label);
+}
+
+/** Shows which was chosen, and that it cannot be changed any more; `chosen` null: it is still open. The keyboard's place
+ *  stays where it is, which a disabled button would lose. */
+export function markChosen(card, chosen) {
+  for (const button of card.querySelectorAll(".choice")) {
+    button.setAttribute("aria-disabled", String(chosen !== null));
+    button.setAttribute("aria-pressed", String(button.dataset.choice === chosen));
+  }
 }
 
 /** What is to be confirmed, in the desk's own words, whatever the message says; and the two answers to it. */
 function confirmCard({ text, confirm: { id, summary } }, act) {
   const about = text.includes(summary) ? null : element("p", { class: "summary", dir: "auto" }, summary);
-  return element(
+  const once = {
+    choose(choice) {
+      markChosen(card, choice.id); // at once: a double click comes before the next picture
+      act.choose(choice);
+    },
+  };
+  const card = element(
     "div",
     { class: "choices confirm", role: "group", "aria-label": strings.confirmThis(summary) },
     about,
-    choiceButton({ id, label: strings.confirmed }, strings.confirm, act, "primary"),
-    choiceButton({ id: `${id}:no`, label: strings.declined }, strings.decline, act),
+    choiceButton({ id, label: strings.confirmed }, strings.confirm, once, "primary"),
+    choiceButton({ id: `${id}:no`, label: strings.declined }, strings.decline, once),
   );
+  return card;
 }
 
 export function pendingRow(entry, act) {

@@ -1,5 +1,5 @@
 // The log on the screen: rows by key, in order, grouped by sender, with a line between days.
-import { messageRow, pendingRow, sender, time } from "./bubble.js";
+import { markChosen, messageRow, pendingRow, sender, time } from "./bubble.js";
 import { element, icon, PATHS } from "./element.js";
 import { rendered } from "./markdown.js";
 import { locale, strings } from "./strings.js";
@@ -61,8 +61,26 @@ export class Thread {
     const key = `m${message.id}`;
     const row = this.#rows.get(key) ?? { ...messageRow(message, this.chat), key, who: `${message.role} ${sender(message)}` };
     this.#rows.set(key, row);
-    if (row.choices) row.choices.hidden = this.chat.ended || message !== this.chat.messages.at(-1);
+    if (row.choices) this.#offer(row.choices, message);
     return row;
+  }
+
+  /** Choices are there while theirs is the newest message. A confirmation that was clicked stays, and says which it was. */
+  #offer(choices, message) {
+    const newest = message === this.chat.messages.at(-1);
+    const chosen = message.confirm ? this.#chosen(message, newest) : null;
+    choices.hidden = chosen === null && (this.chat.ended || !newest);
+    if (message.confirm) markChosen(choices, chosen);
+  }
+
+  /** What was clicked on this card: here and not sent yet, or, as the log tells it, here or in another tab. */
+  #chosen(message, newest) {
+    const { id } = message.confirm;
+    const ids = [id, `${id}:no`];
+    if (newest) return this.chat.entries.find((entry) => ids.includes(entry.id))?.id ?? null;
+    const { messages } = this.chat;
+    const answer = messages.slice(messages.indexOf(message) + 1).find(({ role }) => role === "customer")?.text;
+    return ids[[strings.confirmed, strings.declined].indexOf(answer)] ?? null;
   }
 
   #entry(entry) {

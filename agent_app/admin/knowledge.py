@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet
+from django.forms import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
@@ -28,8 +29,17 @@ QUESTION_FIELD = re.compile(r"questions-\d+-text$")
 NEW_ARTICLE = "new-article"
 
 
+class ExampleQuestionForms(BaseInlineFormSet):
+    def add_fields(self, form: Any, index: int | None) -> None:
+        """Nor has its box that deletes it."""
+        super().add_fields(form, index)
+        if "DELETE" in form.fields:
+            form.fields["DELETE"].widget.attrs["aria-label"] = _("Delete this question")
+
+
 class ExampleQuestions(admin.TabularInline):
     model = ExampleQuestion
+    formset = ExampleQuestionForms
     extra = 1
     verbose_name = _("example question")
     verbose_name_plural = _("example questions: how customers ask for this")

@@ -125,7 +125,8 @@ def svg(inside: str, across: str, upwards: str) -> str:
         f'<text x="10" y="{SIDE / 2}" text-anchor="middle" transform="rotate(-90 10 {SIDE / 2})">'
         f"{escape(upwards)}</text>"
     )
-    return f'<svg viewBox="0 0 {SIDE} {SIDE}" role="img">{frame}{ticks}{names}{inside}</svg>'
+    said = escape(f"{upwards}, by {across}")
+    return f'<svg viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="{said}">{frame}{ticks}{names}{inside}</svg>'
 
 
 def at(value: float) -> float:

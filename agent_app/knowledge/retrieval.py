@@ -18,7 +18,7 @@ from agent_app.knowledge.head import Head
 from agent_app.knowledge.lexical import LexicalIndex, Matches
 from agent_app.knowledge.passages import Passage, Source
 from agent_app.knowledge.spelling import Speller
-from agent_app.knowledge.words import language_of, terms, words
+from agent_app.knowledge.words import language_of, stem, terms, words
 
 # A candidate's score: the head's (or, without one, its nearest text's cosine), and the share of the question's words
 # that its article holds. Reciprocal rank fusion was worse than vectors alone.
@@ -226,9 +226,10 @@ class KnowledgeIndex:
         probability = self.calibration.probability(features)
         hits = self.hits(order[:limit], question, seen, scores)
         foreign = spoken if spoken and spoken not in self.languages else None
-        return Findings(
-            question, self.band(probability, features), probability, hits, foreign, tuple(sorted(self.languages))
-        )
+        band = self.band(probability, features)
+        if band is Band.ANSWER and self.only_names_a_subject(question, order):
+            band = Band.CLARIFY
+        return Findings(question, band, probability, hits, foreign, tuple(sorted(self.languages)))
 
     def in_other_languages(self, spoken: str | None) -> NDArray[np.bool_] | None:
         """The articles that cannot answer whoever speaks this language, where others can: an answer is a quote."""
@@ -287,6 +288,16 @@ class KnowledgeIndex:
         if self.calibration.probability_near(features) >= self.calibration.clarify_at:
             return Band.CLARIFY
         return Band.UNKNOWN
+
+    def only_names_a_subject(self, question: str, order: NDArray[np.int64]) -> bool:
+        """Whether the question is one word that does not name the best of the likely articles, and it alone: "boots"
+        may be about their care or their size, where "warranty" is an article's name.
+        """
+        if len(words(question)) != 1:
+            return False
+        (said,) = words(question)
+        named = [n for n in order if stem(said, self._language) in terms(self.sources[n].title, self._language)]
+        return named != [order[0]]
 
     def best_passage(self, article: int, question: str, cosines: Scores) -> Passage | None:
         """The passage that answers, rather than the article's opening.

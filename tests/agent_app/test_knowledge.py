@@ -90,6 +90,13 @@ def test_passages_of_questions_that_nothing_was_fitted_on(shop: KnowledgeIndex) 
     assert right / len(rows) >= 0.85
 
 
+@pytest.mark.parametrize(
+    ("word", "band"), [("boots", Band.CLARIFY), ("shoes", Band.CLARIFY), ("warranty", Band.ANSWER)]
+)
+def test_a_single_word_is_answered_where_it_names_one_article(shop: KnowledgeIndex, word: str, band: Band) -> None:
+    assert search(shop, word).band == band
+
+
 def test_slips_of_the_finger_are_mended(shop: KnowledgeIndex) -> None:
     assert search(shop, "how do i wahs my dwon jaket").hits[0].source.slug == "wash-down-jacket"
     assert shop.speller.mended("do you sell books") == "do you sell books"  # a word, though no article has it

@@ -205,8 +205,9 @@ async def find(context: TurnContext, search: Tool, question: str, beside: str | 
     if before is None or not questions.is_follow_up(question):
         return findings
     together: Findings = await search(context, query=f"{before} {question}")
-    if findings.band == Band.ANSWER and together.band != Band.ANSWER:
-        return findings  # "and how do I return something?" says by itself what it is about
+    if findings.band == Band.ANSWER:  # "and how do I return something?" says by itself what it is about
+        surer = together.band == Band.ANSWER and together.probability > findings.probability
+        return together if surer else findings
     return together if together.probability > findings.probability or leans else findings
 
 

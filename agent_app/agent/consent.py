@@ -46,25 +46,35 @@ def consent_of(context: TurnContext) -> Consent | None:
 
 def in_words(context: TurnContext, message: ChatMessage) -> Decision | None:
     """A plain yes or no to the agent's last message, where that asks for one."""
+    asked = card_before(context, message)
+    if asked is None or asked.confirm is None:
+        return None
     said = plain(message.text)
     agreed = YES.fullmatch(said) is not None
     if not agreed and NO.fullmatch(said) is None:
         return None
-    asked = [entry for entry in context.messages if entry.role != "customer" and entry.seq < message.seq]
-    offer = asked[-1].confirm if asked and asked[-1].role == "agent" else None
     # A yes in words is one to what stands there in words: a model may have asked for something else beside the card.
-    if offer is not None and str(offer["summary"]) not in asked[-1].text:
+    if str(asked.confirm["summary"]) not in asked.text:
         return None
-    return Decision(str(offer["id"]), agreed) if offer else None
+    return Decision(str(asked.confirm["id"]), agreed)
 
 
 def left_open(context: TurnContext) -> str | None:
     """The summary of what was asked last, where the customer began with a yes and went on: it was not clearly one."""
-    before = [entry for entry in context.messages if entry.role != "customer" and entry.seq <= context.asked[0].seq]
-    offer = before[-1].confirm if before and before[-1].role == "agent" else None
-    if offer is None or not any(BEGINS_WITH_YES.match(plain(message.text)) for message in context.asked):
+    asked = card_before(context, context.asked[0])
+    if asked is None or asked.confirm is None:
         return None
-    return str(offer["summary"])
+    if not any(BEGINS_WITH_YES.match(plain(message.text)) for message in context.asked):
+        return None
+    return str(asked.confirm["summary"])
+
+
+def card_before(context: TurnContext, message: ChatMessage) -> ChatMessage | None:
+    """The last that was said to the customer before this message, where that asks them to confirm something."""
+    for entry in reversed(context.messages):
+        if entry.role != "customer" and entry.seq < message.seq:
+            return entry if entry.role == "agent" and entry.confirm else None
+    return None
 
 
 def is_yes_or_no(text: str) -> bool:

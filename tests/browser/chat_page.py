@@ -76,7 +76,7 @@ class ScriptedDesk:
         self.refuse_with: int | None = None
         self.refuse_session: dict[str, Any] | None = None
         self.answers: dict[str, dict[str, Any]] = {}  # an error for each text, or kind of frame, that is refused
-        self.labels: dict[str, str] = {}  # what a click on a choice says, by the choice's id
+        self.labels: dict[str, str] = {}  # by a choice's id, what a click on it says; others the test answers
         self.socket: WebSocketRoute | None = None
 
     async def serve(self, page: Page) -> None:
@@ -101,7 +101,7 @@ class ScriptedDesk:
             await self._welcome(frame["last_seq"])
         elif answer := self.answers.get(frame.get("text", frame["type"])):
             self.say("error", client_id=frame["client_id"], **answer)
-        elif frame["type"] == "choice":
+        elif frame["type"] == "choice" and frame["id"] in self.labels:
             self.say("ack", client_id=frame["client_id"], seq=len(self.log) + 1)
             self.write("customer", self.labels[frame["id"]], client_id=frame["client_id"])
         elif frame["type"] == "send":

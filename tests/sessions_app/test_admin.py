@@ -1,8 +1,9 @@
 """The live sessions' admin: what it shows, whom it lets do what, what it asks of the store."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +16,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from agent_app.journal import journal
 from sessions_app.models import Session
 from sessions_app.stores.coalescing import Line
-from tests.staff import is_live, live, live_redis, logged_in, put, seconds_left, store_away  # noqa: F401 - fixtures
+from tests.conftest import ValkeyServer
+from tests.staff import is_live, live, live_redis, logged_in, put, seconds_left, store_away, use_redis  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
@@ -131,14 +134,26 @@ class Cost:
     turns: int
 
 
+@pytest.fixture
+def counted_redis(settings: Any, tmp_path: Path) -> Iterator[redis.Redis]:
+    """The site's store in a Valkey of its own, which counts nobody else's commands."""
+    server = ValkeyServer(tmp_path)
+    server.start()
+    use_redis(settings, server)
+    with redis.Redis.from_url(server.url, decode_responses=True) as client:
+        yield client
+    journal.close()
+    server.stop()
+
+
 @pytest.mark.parametrize(("act", "reads"), [("list", True), ("search", True), ("one", False), ("confirm", True)])
-def test_cost_does_not_grow_with_the_page(live_redis: redis.Redis, act: str, reads: bool) -> None:  # noqa: F811
+def test_cost_does_not_grow_with_the_page(counted_redis: redis.Redis, act: str, reads: bool) -> None:
     """Two sessions and a full page of a hundred: as many queries and hops to the store, and one read for each more."""
     client = logged_in(*ALL)
     ids = [f"s{number}" for number in range(100)]
 
     def cost() -> Cost:
-        live_redis.config_resetstat()
+        counted_redis.config_resetstat()
         before = Line.turns
         with CaptureQueriesContext(connection) as queries:
             if act == "confirm":
@@ -146,7 +161,7 @@ def test_cost_does_not_grow_with_the_page(live_redis: redis.Redis, act: str, rea
             else:
                 client.get({"list": LIST, "search": LIST + "?q=C-1", "one": one("s1")}[act])
         turns = Line.turns - before
-        stats: Any = live_redis.info("commandstats")
+        stats: Any = counted_redis.info("commandstats")
         commands = {name.removeprefix("cmdstat_"): row["calls"] for name, row in stats.items()}
         del commands["config|resetstat"], commands["time"]  # one TIME goes with each write
         return Cost(len(queries), commands.pop("script|exists"), commands, turns)

@@ -136,10 +136,11 @@ async def test_a_caller_cancelled_while_connecting_disturbs_nobody(valkey: Valke
     assert results[1:] == [True] * 4
 
 
-async def test_commands_of_one_turn_share_a_write(redis_store: RedisSessionStore, server: redis.Redis) -> None:
-    await redis_store.set("s", SessionData("s"))
+async def test_commands_of_one_turn_share_a_write(own_valkey: ValkeyServer) -> None:
+    store, server = RedisSessionStore(own_valkey.url), redis.Redis(port=own_valkey.port)
+    await store.set("s", SessionData("s"))
     before = int(server.info("stats")["total_reads_processed"])
-    await asyncio.gather(*(redis_store.increment_counter("s", "n") for _ in range(100)))
+    await asyncio.gather(*(store.increment_counter("s", "n") for _ in range(100)))
     reads = int(server.info("stats")["total_reads_processed"]) - before
     assert reads <= 5  # two of them are the questions themselves
 

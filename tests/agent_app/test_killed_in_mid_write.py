@@ -110,6 +110,9 @@ async def test_the_write_is_done_once_and_the_other_says_so(desks: list[Desk], s
     assert len([m for m in log if m["role"] == "agent" and m["text"].startswith("Order 1050 is cancelled.")]) == 1
 
 
+LONGEST_KILLING = 1800  # seconds; fifty times at each await take some twenty minutes
+
+
 def test_killed_at_each_await_it_is_done_once_and_never_claimed_before() -> None:
     """Once at each; `python -m tests.faults.killed_writes --times 50` kills as often as was promised."""
     command = [
@@ -120,7 +123,7 @@ def test_killed_at_each_await_it_is_done_once_and_never_claimed_before() -> None
         "--times",
         os.environ.get("KILLED_WRITES", "1"),
     ]
-    killing = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
+    killing = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, timeout=LONGEST_KILLING)
     tally = json.loads(killing.stdout)
     assert tally["problems"] == []
     assert (tally["doubles"], tally["lost"], tally["false_claims"]) == (0, 0, 0)

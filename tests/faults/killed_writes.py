@@ -243,13 +243,14 @@ class Killing:
 
     def everywhere(self, times: int) -> Tally:
         """Kills at each await, until there is none more."""
+        enough = max(3, times // 4)  # tries in which nobody died: the last awaits are not there in every run
         while True:
             at = self.tally.awaits
             kills = tries = 0
-            while kills < times and tries < 2 * times:  # the last awaits are not there in every run
+            while kills < times and tries < max(enough, 2 * times):
                 kills += self.once(at, random.Random(f"{self.seed}-{at}-{tries}"))
                 tries += 1
-                if tries == max(3, times // 4) and not kills:
+                if tries == enough and not kills:
                     self.tally.in_progress = self.shop.said_409
                     return self.tally
             print(f"await {at}: killed {kills} times, {len(self.tally.problems)} problems", file=sys.stderr, flush=True)

@@ -184,6 +184,8 @@ PATTERNS = {
         # Your refund is on its way; the cancellation went through
         rf"\b(?:your|the|this|that|a|my|full|it|everything)\b[^.;!?]{{0,60}}?(?:\b(?:is|are)|'s|'re){BETWEEN}"
         rf"\s+(?P<done>{FINISHED})\b",
+        rf"\b{THING}\b[^.;!?]{{0,40}}?\b(?:was|were|has been|have been){BETWEEN}\s+successful\b",
+        rf"\bconsider (?:it|that|this|your {THING}){BETWEEN}\s+{PAST.format('v')}",
         rf"\b{THING}\b[^.;!?]{{0,40}}?\b(?:went|came|gone) through\b",
         rf"\b{THING}\b[^.;!?]{{0,40}}?\b(?:took effect|is in effect|no longer exists)\b",
         r"\byou(?:'re| are) (?:now )?(?:all )?(?:set|sorted|refunded|covered)\b",

@@ -20,6 +20,11 @@ NO = re.compile(
     r"(?:[\s,.!]+(?:no|please|thanks|thank you|wait|stop|don'?t(?: do (?:it|that))?|do not(?: do (?:it|that))?|cancel"
     r"|do it|do that|leave it(?: as it is)?|never ?mind|forget (?:it|that)|not now|rather not|i changed my mind))*"
 )
+# "Don't cancel order 1051", "please do not do that": a no, where nothing else is said.
+NOT_THIS = re.compile(
+    r"(?:(?:no|please|sorry|wait|oh)[\s,]+)*(?:do not|don'?t|never)(?: (?:do|cancel|return|change|send|go ahead))\b"
+    r"[^,;.!?]{0,40}|(?:no[\s,]+)?i (?:do not|don'?t) want (?:it|that|this|to)\b[^,;.!?]{0,40}"
+)
 BEGINS_WITH_YES = re.compile(r"(?:yes|yep|yeah|yup|sure|ok(?:ay)?|confirm(?:ed)?|i confirm|go ahead|do it)\b")
 # Said after a click: then it is not clear any more, and nothing is done.
 SECOND_THOUGHTS = re.compile(r"\b(?:no|wait|stop|don'?t|do not|never ?mind|changed my mind|hold on|instead|rather)\b")
@@ -51,7 +56,7 @@ def in_words(context: TurnContext, message: ChatMessage) -> Decision | None:
         return None
     said = plain(message.text)
     agreed = YES.fullmatch(said) is not None
-    if not agreed and NO.fullmatch(said) is None:
+    if not agreed and NO.fullmatch(said) is None and NOT_THIS.fullmatch(said) is None:
         return None
     # A yes in words is one to what stands there in words: a model may have asked for something else beside the card.
     if str(asked.confirm["summary"]) not in asked.text:

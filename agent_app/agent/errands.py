@@ -201,8 +201,8 @@ def answer_to_question(context: TurnContext, text: str) -> Errand | None:
     if asked is None or not asked.text.startswith(catalogue.WHICH_ADDRESS_BEGINS):
         return None
     number = number_in(asked.text.lower())
-    if number is None or text.endswith("?") or not re.search(r"\d", text) or len(text) < 8:
-        return None
+    if number is None or text.endswith("?") or not AN_ADDRESS.match(text) or understood(text) is not None:
+        return None  # "where is order 1042" and "actually, cancel order 1053" are no addresses
     address = re.sub(
         r"^(?:it(?:'s| is)|the new (?:one|address) is|to|new address)\s*:?\s*", "", text, flags=re.IGNORECASE
     )

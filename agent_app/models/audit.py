@@ -147,6 +147,14 @@ class AuditEntry(models.Model):
                 entry.kept.entry = entry
             AuditDetails.objects.bulk_create([entry.kept for entry in entries])
 
+    @classmethod
+    def keep_of_chats(cls, entries: Sequence["AuditEntry"]) -> None:
+        """As `keep`, without those whose chat was erased meanwhile: what was said in it must not come back."""
+        with transaction.atomic():
+            chats = Conversation.objects.filter(session_id__in={entry.session_id for entry in entries})
+            there = set(chats.values_list("session_id", flat=True))
+            cls.keep([entry for entry in entries if entry.session_id in there])
+
     def write(self) -> None:
         """Into a transaction that somebody else has begun and ends, the journal's: without one of Django's own."""
         self.save(force_insert=True)

@@ -61,14 +61,14 @@ class ToolTrail:
 
     async def keep(self, call: ToolCall) -> None:
         """Raises Unavailable when the database is away."""
-        await journal.read(AuditEntry.keep, [call.entry()])
+        await journal.read(AuditEntry.keep_of_chats, [call.entry()])
 
     async def flush(self) -> None:
         """Stores what was noted so far. Raises Unavailable."""
         entries, self._noted = self._noted, []
         try:
             if entries:
-                await journal.read(AuditEntry.keep, entries)
+                await journal.read(AuditEntry.keep_of_chats, entries)
         except BaseException:
             self._noted = entries + self._noted
             raise

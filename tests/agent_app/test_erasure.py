@@ -45,6 +45,7 @@ from agent_app.models.erasure import declaring, hanging_on
 from agent_app.models.missed import draft
 from agent_app.tools import attachments
 from agent_app.tools.attachments import stored_name
+from agent_app.tools.trail import ToolCall, trail
 from tests.staff import is_live, live, live_redis, logged_in, put, store_away  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -174,6 +175,18 @@ def test_nothing_is_left_in_any_table_key_file_or_log(
     assert is_live(other.session_id)
     assert default_storage.exists(stored_name(other.session_id, "a1"))
     assert LogEntry.objects.filter(object_repr=str(other)).exists()
+
+
+def test_what_a_tool_was_told_does_not_come_back_behind_the_erasure(live: str) -> None:
+    """The trail gathers its entries for a moment, in which their chat may be erased."""
+    erased, other = opened(), opened("somebody else", "a samovar")
+    run(USER)
+    calls = [ToolCall(each.session_id, "look", {"query": f"of {each.pk}"}, False, None) for each in (erased, other)]
+    for call in calls:
+        async_to_sync(trail.keep)(call.ended("ok", 0.1))
+    database = whole_database()
+    assert f'"of {other.pk}"' in database
+    assert left_of((f'"of {erased.pk}"', erased.session_id), database) == []
 
 
 @pytest.mark.skipif("connection.vendor != 'sqlite'", reason="not for PostgreSQL, whose vacuum does it")

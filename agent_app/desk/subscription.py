@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import Any
 
 from agent_app import staff
@@ -34,12 +34,11 @@ class Subscription:
 
     async def begin(self, last_seq: int) -> dict[str, Any]:
         """Joins the bell first, then reads. Gives what the client is told: from where it goes on."""
-        self.follower.join()
-        try:
+        with ExitStack() as unless_found:
+            self.follower.join()
+            unless_found.callback(self.follower.leave)
             self.conversation = now = await staff.find(self.conversation.thread_id)
-        except BaseException:
-            self.follower.leave()
-            raise
+            unless_found.pop_all()
         recovered = 0 <= now.last_seq - last_seq <= MOST_MISSED
         self.follower.start_from(last_seq if recovered else now.last_seq, now.state, now.last_seq)
         standing = staff.standing_of(now).to_wire()

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]  # on
 # Django's own two-column picker names a span that may have no name; its users keep the picker they know.
 NOT_OURS = ".help-tooltip"
 
-PUBLIC = ("/", "/help/returns/", "/widget/", "/api/docs/", "/admin/login/", "/nothing/here/")
+PUBLIC = ("/", "/help/returns/", "/widget/", "/admin/login/", "/nothing/here/")
 MORE = ("/admin/", "/admin/password_change/", "/desk/?tab=waiting&q=nobody+says+that")
 ONLY_COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
 BUT_COLOURS = {"rules": {"color-contrast": {"enabled": False}}}
@@ -33,8 +33,11 @@ LOOKS: tuple[tuple[int, Literal["light", "dark"], dict[str, Any]], ...] = (
     (1440, "dark", ONLY_COLOURS),
     (360, "light", BUT_COLOURS),
 )
-# The admin's links fade from one scheme's colour to the other's.
-SETTLE = "document.getAnimations().filter((each) => each instanceof CSSTransition).forEach((each) => each.finish())"
+# A page may follow the scheme by a script, in the frame after; the admin's links fade from one colour to the other.
+SETTLE = """async () => {
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  for (const each of document.getAnimations()) if (each instanceof CSSTransition) each.finish();
+}"""
 NO_PAGES = {"admin:agent_app_conversation_export": "a file"}
 ABOUT = {"admin:sessions_app_session_expire_user": "?user_id=looked+at"}
 # The same template for every model, Django's own.
@@ -119,6 +122,21 @@ async def test_what_anybody_sees(somebody: Page, desk: Desk) -> None:
     for path in PUBLIC:
         await somebody.goto(desk.url + path)
         await is_fine(somebody, path)
+
+
+async def test_the_api_s_pages(somebody: Page, desk: Desk) -> None:
+    """Drawn by a script: only what is there can be looked at."""
+    await somebody.goto(f"{desk.url}/api/docs/")
+    opens = somebody.locator("#operations-chat-chat_open")
+    await expect(opens).to_be_visible()
+    await is_fine(somebody, "closed")
+    await opens.locator("button").first.click()
+    await opens.get_by_role("button", name="Try it out").click()
+    await expect(opens.locator("textarea")).to_be_visible()
+    await is_fine(somebody, "an operation, to be tried")
+    await somebody.locator(".btn.authorize").first.click()
+    await expect(somebody.get_by_role("button", name="Close").first).to_be_visible()
+    await is_fine(somebody, "its keys")
 
 
 async def test_a_chat_from_its_first_answer_to_its_rating(somebody: Page, desk: Desk) -> None:

@@ -1,107 +1,26 @@
 """Does a sentence claim that something was done? English; what it cannot judge it lets the caller decide.
 
 A claim is one of the company's acts told as a fact: "I have refunded you", "your order has been cancelled", "Done!".
-It names the kinds of act (`FAMILIES`) that would back it. Questions, conditions and denials claim nothing.
+It names the kinds of act (`acts`) that would back it. Questions, conditions and denials claim nothing.
 """
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 
-ANY = "any"  # "Done!": whatever was done backs it
-LOOKED = "look"  # "I have checked": a look backs it, too
-
-# The acts by kind; words of one kind back each other, for a tool has one name and a sentence has many.
-FAMILIES = {
-    "refund": "refund reimburse credit repay compensate",
-    "cancel": "cancel void withdraw revoke annul stop abort terminate reverse",
-    "change": "change update correct modify edit amend adjust alter set switch move fix redirect reroute rename"
-    " replace",
-    "send": "send email e-mail mail message text dispatch ship deliver resend reship forward post",
-    "person": "escalate transfer forward pass hand refer notify inform alert contact tell ask flag raise report connect"
-    " involve consult",
-    "ticket": "open create file submit log lodge raise",
-    "note": "note save store remember record register write keep",
-    "order": "order reorder place book schedule reserve arrange purchase buy organise organize rebook",
-    "exchange": "replace exchange swap substitute",
-    "return": "return",
-    "grant": "apply add grant give waive deduct discount extend approve authorise authorize issue award offer",
-    "charge": "charge bill invoice pay",
-    "access": "reset unlock lock block unblock activate deactivate disable enable close reopen suspend restore",
-    "remove": "delete remove erase clear unsubscribe",
-    "plan": "subscribe upgrade downgrade renew",
-    ANY: "process complete finish finalise finalize initiate start trigger execute handle resolve settle do make"
-    " perform carry confirm sort expedite prioritise prioritize implement"
-    " request",
-    LOOKED: "check look search verify review examine investigate double-check",
-}
-# Names of tools begin with these and go on with what they are about.
-WEAK = frozenset(["request", "start", "create", "make", "open", "submit", "place", "do", "process", "ask"])
-
-IRREGULAR = {
-    "send": "sent", "resend": "resent", "withdraw": "withdrew withdrawn", "set": "set", "reset": "reset",
-    "tell": "told", "write": "wrote written", "keep": "kept", "buy": "bought", "give": "gave given", "pay": "paid",
-    "repay": "repaid", "do": "did done", "make": "made", "cancel": "cancelled canceled",
-    "stop": "stopped", "ship": "shipped", "reship": "reshipped", "refer": "referred", "transfer": "transferred",
-    "log": "logged", "flag": "flagged", "swap": "swapped", "submit": "submitted", "e-mail": "e-mailed",
-}  # fmt: skip
-GERUNDS = {
-    "cancel": "cancelling canceling", "stop": "stopping", "ship": "shipping", "reship": "reshipping", "set": "setting",
-    "reset": "resetting", "refer": "referring", "transfer": "transferring", "log": "logging", "flag": "flagging",
-    "swap": "swapping", "submit": "submitting",
-}  # fmt: skip
-# What is done by more than one word, and counts as its kind.
-PHRASES = {
-    "taken care of": ANY, "took care of": ANY, "dealt with": ANY, "carried out": ANY, "put through": ANY,
-    "sorted out": ANY, "seen to": ANY, "seen to it": ANY, "set up": "order", "paid back": "refund",
-    "called off": "cancel", "taken off": "remove", "handed over": "person", "passed on": "person",
-    "spoken to": "person", "spoken with": "person", "talked to": "person", "looped in": "person",
-    "checked with": "person", "put in": ANY, "redone": ANY, "undone": "cancel", "undid": "cancel",
-    "moved up": "change", "written down": "note", "wrote down": "note", "noted down": "note", "got you": ANY,
-    "returned your money": "refund", "money back": "refund",
-}  # fmt: skip
-
-
-def past_of(verb: str) -> list[str]:
-    if verb in IRREGULAR:
-        return IRREGULAR[verb].split()
-    if verb.endswith("e"):
-        return [f"{verb}d"]
-    if verb.endswith("y") and verb[-2] not in "aeiou":
-        return [f"{verb[:-1]}ied"]
-    return [f"{verb}ed"]
-
-
-def gerund_of(verb: str) -> list[str]:
-    if verb in GERUNDS:
-        return GERUNDS[verb].split()
-    return [f"{verb[:-1]}ing" if verb.endswith("e") and not verb.endswith("ee") else f"{verb}ing"]
-
-
-@cache
-def kinds() -> dict[str, frozenset[str]]:
-    """Every form of every word, and the kinds of act that it names."""
-    found: dict[str, set[str]] = {}
-    for family, verbs in FAMILIES.items():
-        for verb in verbs.split():
-            for form in (verb, *past_of(verb), *gerund_of(verb)):
-                found.setdefault(form, set()).add(family)
-    for phrase, family in PHRASES.items():
-        found.setdefault(phrase, set()).add(family)
-    return {form: frozenset(families) for form, families in found.items()}
-
-
-def either(words: Iterable[str]) -> str:
-    return "(?:" + "|".join(sorted((re.escape(word) for word in words), key=len, reverse=True)) + ")"
-
+from agent_app.agent.acts import ANY, FAMILIES, LOOKED, PHRASES, SEPARABLE, either, gerund_of, joined, kinds, past_of
 
 VERBS = [verb for family, verbs in FAMILIES.items() for verb in verbs.split()]
 ACTING = [verb for family, verbs in FAMILIES.items() if family != LOOKED for verb in verbs.split()]
-PAST = "(?:re-?)?(?P<{0}>" + either([*(form for verb in VERBS for form in past_of(verb)), *PHRASES]) + r")\b"
+PAST = "(?:re-?)?(?P<{0}>" + either([*(form for verb in VERBS for form in past_of(verb)), *PHRASES, *joined()]) + r")\b"
 BASE = "(?P<{0}>" + either(ACTING) + r")\b"
 DOING = "(?P<{0}>" + either(form for verb in ACTING for form in gerund_of(verb)) + r")\b"
+# "put it through", "called your order off": verb and particle with the object between them
+PARTED = (
+    "(?P<v>" + either({form for phrase in SEPARABLE for form in past_of(phrase.split()[0])}) + r")\s+"
+    r"(?:[^\s.;!?,]+\s+){1,5}?(?P<p>" + either({phrase.split()[1] for phrase in SEPARABLE}) + r")\b"
+)
 
 # What may stand between "have" and the verb; never a denial.
 BETWEEN = (
@@ -117,13 +36,20 @@ OURS = (
     r"|supervisor|support|office|agents?|bank|carrier|courier|desk|shop|store)(?:'s)?(?:\s+(?:has|have|had))?\b"
 )
 SUBJECT = (
-    r"\b(?:your|the|this|that|it|its|these|those|they|everything|all|both|you|a|an|my|our"
+    r"\b(?:your|the|this|(?<![a-z] )that|it|its|these|those|they|everything|all|both|you|a|an|my|our"
     r"|[#€$£]?\d[\w.,#€$£-]*)(?=['\s])"
 )
 THING = (
     r"(?:refund|cancellation|order|return|replacement|exchange|address|payment|invoice|subscription|account|password"
     r"|ticket|request|change|update|credit|voucher|booking|delivery|e-?mail|correction|transfer|discount|amount|money"
     r"|complaint|parcel|package|label|reservation|appointment)"
+)
+MONEY = r"(?:refund|money|payment|credit|amount|reimbursement)"
+IT = r"(?:it|that|this|everything|all)"
+# "status: refunded", "shows as cancelled", "is marked as returned"
+AS_A_STATE = (
+    r"(?:(?:marked|listed|flagged|recorded|noted|down)\s+as|(?:set|changed|moved|gone|went|switched)\s+(?:over\s+)?to"
+    r"|(?:now\s+)?(?:reads?|says|shows?(?:\s+up)?)(?:\s+as)?)\s+(?:now\s+)?"
 )
 ALREADY = r"(?:has|have|had|'s|'ve)" + BETWEEN + r"\s+been"
 # "an order that has been shipped" says which order, not what was done
@@ -167,6 +93,16 @@ PATTERNS = {
         rf"|{DOING.format('w')}|(?:(?:get|have)\s+[^.;!?]{{1,30}}?\s)?{PAST.format('x')})",
         # I had your order cancelled, I got it refunded
         rf"{SELF}{BETWEEN}\s+(?:had|got|gotten)\s+[^.;!?]{{1,40}}?\b{PAST.format('v')}",
+        # I put it through
+        rf"(?:{SELF}|{OURS}){BETWEEN}\s+{PARTED}",
+        # I ran the refund, I released your payment, I hit cancel, I marked it as cancelled
+        rf"(?:{SELF}|{OURS}){BETWEEN}\s+(?:ran|run|released|kicked off|fired off|entered|keyed in|pulled|filled in"
+        rf"|drew up)\s+(?:[^\s.;!?,]+\s+){{1,3}}?{THING}\b",
+        rf"{SELF}{BETWEEN}\s+(?:hit|pressed|clicked|pushed|tapped)\s+(?:on\s+)?(?:[^\s.;!?,]+\s+)?"
+        r"(?:button|cancel|refund|return|send|submit|confirm|ok)\b",
+        rf"{SELF}{BETWEEN}\s+(?:marked|set|flagged|recorded|booked|put)\s+(?:[^\s.;!?,]+\s+){{1,4}}?(?:as|to)"
+        rf"\s+{PAST.format('v')}",
+        rf"\b(?:i|we)(?:'m|'re|\s+am|\s+are){BETWEEN}\s+(?:all\s+)?(?:done|finished|through)\s+with\b",
     ],
     PROMISED: [
         # I am refunding you; I will cancel it
@@ -188,7 +124,8 @@ PATTERNS = {
         rf"\bconsider (?:it|that|this|your {THING}){BETWEEN}\s+{PAST.format('v')}",
         rf"\b{THING}\b[^.;!?]{{0,40}}?\b(?:went|came|gone) through\b",
         rf"\b{THING}\b[^.;!?]{{0,40}}?\b(?:took effect|is in effect|no longer exists)\b",
-        r"\byou(?:'re| are) (?:now )?(?:all )?(?:set|sorted|refunded|covered)\b",
+        r"\byou(?:'re| are) (?:now )?(?:all )?(?:set|sorted|refunded|covered|good to go)\b",
+        r"\byou(?: now| already)? have(?: now| already)? (?:your|the) (?:money|refund)\b",
         r"\byou(?:'ve| have)(?: now| just| already)? (?:got|gotten|received|been given)\b[^.;!?]{0,40}?"
         r"\b(?:refund|money|credit|discount|voucher)\b",
         r"\bhere(?:'s| is) your (?:refund|credit|voucher|discount|money)\b",
@@ -200,8 +137,20 @@ PATTERNS = {
         r"(?:\s+(?!(?:is|are|can|could|will|may|might|must|should|has|have|was|were|that|which|when|if|once|not|never|"
         r"cannot|does|do|needs?|in)\b)[\w#€$£.,'-]+){0,6}?\s*[:–—-]?\s+(?:success\w+\s+)?"
         rf"{PAST.format('v')}",
-        rf"\b(?:status|state|result|outcome)\s*[:=–—-]\s*{PAST.format('v')}",
-        rf"^\W*(?:\d+[.)]\s*)?(?:success\w+\s+|just\s+|now\s+|already\s+)?{PAST.format('v')}"
+        rf"\b(?:status|state|result|outcome)\W{{0,3}}[:=–—-]\s*{PAST.format('v')}",
+        rf"(?:\b{THING}|#?\b\d{{3,10}})(?:\s+#?\d{{3,10}})?\s*[:=]+\s*(?:now\s+|already\s+)?{PAST.format('v')}",
+        rf"\b(?:status|state|{THING}|it|(?<![a-z] )that)\b(?:(?!\b(?:that|which|who|can|may|will)\b)[^.;!?]){{0,40}}?"
+        rf"{AS_A_STATE}{PAST.format('v')}",
+        rf"^[^✓]*\b{THING}\b[^.;!?✓]{{0,30}}✓\W*$",
+        # It went through. It worked! Job done. Your order is gone. The refund has left our account
+        rf"^\W*(?:(?:ok|okay|great|sure|yes|perfect|and|so|there)\W+)*{IT}(?:\s+(?:has|just|now|already))*"
+        r"\s+(?:went through|gone through|worked)\b(?!\s+(?:for|with|before|until))",
+        r"^\W*(?:job|mission|task|request)\s+(?:done|accomplished|complete|completed|finished)\b",
+        rf"^\W*(?:your\s+|the\s+)?{THING}\s*[:–—-]?\s*(?:complete|done|through|successful|sorted|settled)\W*$",
+        rf"(?:\b{THING}\b(?:\s+#?\d{{3,10}})?\s+(?:is|are)|\b(?:it|that)(?:'s|\s+is)){BETWEEN}\s+(?:gone(?!\s+missing)"
+        r"|no more|history|off the books|(?:in|out of|off) (?:the|our) (?:system|books|records|list))\b",
+        rf"\b{MONEY}\b(?:\s+(?:has|just|now|already))*\s+(?:left|reached|hit|landed)\b",
+        rf"^\W*(?:\d+[.)]\s*)?(?:success\w+\s+|just\s+|now\s+|already\s+)?(?!did\s){PAST.format('v')}"
         r"(?![^.;!?]*\b(?:is|are|can|could|will|must|may|should|cannot|do|does)\b)",
     ],
 }
@@ -211,8 +160,12 @@ CONDITION = re.compile(
     r"|provided|would you like|do you want|shall i|please confirm|confirm (?:it|this|that|first|below))\b"
 )
 PERFECT = re.compile(r"\b(?:has|have|had|was|were|been|got|'ve)\b")
-DENIAL = re.compile(r"\b(?:not|never|no|none|nothing|nobody|cannot|unable|without|neither|nor)\b|n't\b")
+DENIAL = re.compile(
+    r"\b(?:not|never|no(?! (?:more|longer)\b)|none|nothing|nobody|cannot|unable|without|neither|nor)\b|n't\b"
+)
 
+# → ⇒ ➔ ➜ ➡ ▶ » point to what something became; ✅ ✔ ☑ tick it off
+SIGNS = {ord(sign): meaning for signs, meaning in (("→⇒➔➜➡▶»", " : "), ("✅✔☑✓🗸", " ✓ ")) for sign in signs}
 LOOKALIKES = str.maketrans("аеорсхуікмнтв", "aeopcxyikmhtb")  # Cyrillic letters that look Latin
 MARKS = re.compile(r"[*_~`#>|\\]+|\[\d+\]|<[^>]{0,40}>")
 ABBREVIATION = re.compile(r"\b(?:(?:e\.g|i\.e)\.,?|(etc|no|nr|approx|mr|mrs|ms|dr|vs|incl|inc|ltd|st)\.)")
@@ -225,7 +178,7 @@ def plain(text: str) -> str:
     else:
         text = unicodedata.normalize("NFKC", text)
         text = "".join(letter for letter in text if unicodedata.category(letter) not in ("Cf", "Mn"))
-        text = MARKS.sub("", text).lower().replace("’", "'").replace("‘", "'").replace("´", "'")
+        text = MARKS.sub("", text).translate(SIGNS).lower().replace("’", "'").replace("‘", "'").replace("´", "'")
         if re.search(r"[a-z]", text):
             text = text.translate(LOOKALIKES)
     text = ABBREVIATION.sub(lambda found: found[1] or "", text)
@@ -247,10 +200,22 @@ def claims(sentence: str) -> list[Claim]:
         for match in pattern.finditer(text):
             if DENIAL.search(match[0]) or (how != SAID and is_conditional(text, match)):
                 continue
-            words = [word for name, word in match.groupdict().items() if word and name != "done"]
-            backing = frozenset().union(*(kinds()[word] for word in words)) if words else frozenset({ANY})
-            found.append(Claim(by_subject(backing, text), how == TOLD))
+            backing = kinds_of(match.groupdict())
+            if backing:
+                found.append(Claim(by_subject(backing, text), how == TOLD))
     return found
+
+
+def kinds_of(groups: Mapping[str, str | None]) -> frozenset[str]:
+    """The kinds of act that a match names: ANY where it names none; nothing for a verb and a particle that are no
+    phrase ("took it through").
+    """
+    words = [word for name, word in groups.items() if word and name not in ("done", "p")]
+    if particle := groups.get("p"):
+        words = [f"{word} {particle}" for word in words]
+    if not words:
+        return frozenset({ANY})
+    return frozenset().union(*(kinds().get(word, frozenset()) for word in words))
 
 
 def by_subject(backing: frozenset[str], text: str) -> frozenset[str]:
@@ -269,10 +234,3 @@ def is_conditional(text: str, match: re.Match[str]) -> bool:
         return CONDITION.search(text) is not None
     start = text.rfind(",", 0, match.end()) + 1
     return CONDITION.search(text[start:].partition(",")[0]) is not None
-
-
-def deeds_of(tool: str) -> frozenset[str]:
-    """The kinds of act that a tool of this name performs: `cancel_order` cancels, `request_refund` refunds."""
-    words = tool.lower().split("_")
-    strong = [word for word in words[:1] if word not in WEAK] or words
-    return frozenset().union(*(kinds().get(word, frozenset()) for word in strong)) - {ANY, LOOKED}

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
-from agent_app.agent.claims import ANY, LOOKED, Claim, claims, deeds_of, kinds, plain
+from agent_app.agent.acts import ANY, LOOKED, deeds_of, kinds
+from agent_app.agent.claims import Claim, claims, plain
 from agent_app.knowledge.citations import Quotes
 
 # A sentence ends here for sure …

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agent_app.agent.claims import claims, deeds_of
+from agent_app.agent.acts import deeds_of
+from agent_app.agent.claims import claims
 from agent_app.agent.gate import Evidence, Gate
 from agent_app.management.commands.load_knowledge import SAMPLE, read_folder
 
@@ -36,8 +37,10 @@ def evidence(*numbers: int, links: tuple[str, ...] = (), **results: object) -> E
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("sentence", SENTENCES["claims"])
 def test_a_claim_that_nothing_backs_is_stopped(sentence: str, size: int) -> None:
-    said, halted = streamed(f"I looked into it for you. {sentence} You will like that.", size)
+    before = "Thank you for your patience."
+    said, halted = streamed(f"{before}\n{sentence}\nYou will like that.", size)
     assert halted == "claim"
+    assert said.startswith(before)
     assert sentence not in said
     assert "like that" not in said
 

@@ -91,7 +91,7 @@ def gerund_of(verb: str) -> list[str]:
 @cache
 def joined() -> dict[str, str]:
     """The past forms of the separable ones, written together: "called off"."""
-    found = {}
+    found: dict[str, str] = {}
     for phrase, family in SEPARABLE.items():
         verb, particle = phrase.split()
         found |= {f"{form} {particle}": family for form in past_of(verb)}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -192,7 +193,7 @@ class KnowledgeIndex:
         units = np.flatnonzero((self.kinds != Kind.PASSAGE) | bare)
         return units if len(units) <= heads.DIRECT else np.flatnonzero((self.kinds < Kind.HEADING) | bare)
 
-    @property
+    @cached_property
     def languages(self) -> set[str]:
         return {source.language for source in self.sources}
 

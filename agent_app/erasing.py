@@ -13,11 +13,11 @@ from asgiref.sync import async_to_sync
 from django.db import connection
 
 from agent_app import chat
+from agent_app.demo import books
 from agent_app.doorbell import ERASED, Ring, doorbell
 from agent_app.journal import journal
 from agent_app.knowledge.indexing import knowledge
 from agent_app.models import Conversation, Erasure, IndexGeneration, KnowledgeState
-from agent_app.models.erasure import LEARNED
 from agent_app.models.refusal import Unavailable
 from sessions_app.stores import StoreUnavailable, get_store
 
@@ -42,10 +42,11 @@ def erase(erasure: Erasure, advance: Callable[[int], None] = lambda chats: None)
         async_to_sync(tell_erased)(batch)
     async_to_sync(end_sessions)(erasure)
     with overwriting():
+        if erasure.scope == Erasure.Scope.CUSTOMER and erasure.subject:
+            books.restore(erasure.subject)
         erasure.forget_the_rest()
     erasure.refresh_from_db()
-    if erasure.removed.get(LEARNED):
-        renew_index()
+    renew_index()
     return erasure
 
 
@@ -108,18 +109,20 @@ def overwriting() -> Iterator[None]:
 
 
 def renew_index() -> None:
-    """Builds the index without what an article was taught by the customer, then deletes those that still have it.
+    """Leaves no index of knowledge as it was: one may hold what an article was taught by the customer, also where an
+    editor has taken that out again.
 
     Where another instance is building, its index is the next one, and `manage.py cleanup` deletes those before it.
     """
-    knowledge.renew()
-    forget_old_indexes()
+    older = IndexGeneration.objects.filter(revision__lt=KnowledgeState.current_revision())
+    if older.exists() and not forget_old_indexes():
+        knowledge.renew()
+        forget_old_indexes()
 
 
 def forget_old_indexes() -> int:
-    """Deletes the generations that are older than the knowledge, once one is not."""
+    """Deletes the generations that are older than the knowledge, of whatever embedder, once one is not."""
     current = KnowledgeState.current_revision()
-    older = 0
-    for embedder in IndexGeneration.objects.filter(revision__gte=current).values_list("embedder", flat=True).distinct():
-        older += IndexGeneration.objects.filter(embedder=embedder, revision__lt=current).delete()[0]
-    return older
+    if not IndexGeneration.objects.filter(revision__gte=current).exists():
+        return 0
+    return IndexGeneration.objects.filter(revision__lt=current).delete()[0]

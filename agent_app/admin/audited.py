@@ -12,26 +12,39 @@ from django.http import HttpRequest
 from agent_app.models import AuditEntry
 
 
-class Audited(admin.ModelAdmin):
-    """An object is named in the entry as the admin shows it, unless that may be a customer's words."""
+class Numbered:
+    """Stands for an object in Django's own log, which calls each thing what str() makes of it."""
 
-    named_in_audit = True
+    def __init__(self, obj: Model) -> None:
+        self.pk, self._meta = obj.pk, obj._meta
+
+    def __str__(self) -> str:
+        return f"{self._meta.verbose_name} {self.pk}"
+
+
+class Audited(admin.ModelAdmin):
+    """An object is named in both logs as the admin shows it, unless that may be a customer's words."""
+
+    named_in_logs = True
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> LogEntry:
         self._record(request, "added", obj)
-        return super().log_addition(request, obj, message)
+        return super().log_addition(request, self._named(obj), message)
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> LogEntry:
         self._record(request, "changed", obj, fields=changed_fields(message))
-        return super().log_change(request, obj, message)
+        return super().log_change(request, self._named(obj), message)
 
     def log_deletions(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
         for obj in queryset:
             self._record(request, "deleted", obj)
-        return super().log_deletions(request, queryset)
+        return super().log_deletions(request, [self._named(obj) for obj in queryset])  # type: ignore[arg-type]
+
+    def _named(self, obj: Any) -> Any:
+        return obj if self.named_in_logs else Numbered(obj)
 
     def _record(self, request: HttpRequest, act: str, obj: Model, **details: Any) -> None:
-        name = {"name": str(obj)} if self.named_in_audit else {}
+        name = {"name": str(obj)} if self.named_in_logs else {}
         record(request, f"{self.opts.model_name}.{act}", number=str(obj.pk), **name, **details)
 
 

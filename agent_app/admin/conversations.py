@@ -70,7 +70,7 @@ def before(cursor: str) -> Q:
 
 @admin.register(Conversation)
 class ConversationAdmin(ReadOnlyAdmin):
-    list_display = ("__str__", "state_now", "last_seq", "ticket", "assignee", "created", "updated")
+    list_display = ("called", "state_now", "last_seq", "ticket", "assignee", "created", "updated")
     list_filter = ("state", EscalationFilter, "verified", "created_at")
     list_select_related = ("assignee",)
     list_per_page = 50
@@ -86,6 +86,10 @@ class ConversationAdmin(ReadOnlyAdmin):
         (_("Turn"), {"fields": ("turn_holder", "turn_until", "turn_attempts", "asked_upto", "answered_upto")}),
         (_("Identifiers"), {"fields": ("thread_id", "session_id", "metadata")}),
     )
+
+    @admin.display(description=_("conversation"))
+    def called(self, conversation: Conversation) -> str:
+        return conversation.name
 
     @admin.display(description=_("state"))
     def state_now(self, conversation: Conversation) -> SafeString:

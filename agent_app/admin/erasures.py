@@ -17,7 +17,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from agent_app.admin.reading import ReadOnlyAdmin
+from agent_app.admin.reading import ReadOnlyAdmin, whole
 from agent_app.erasing import erase_or_leave
 from agent_app.export import export
 from agent_app.models import Conversation, Erasure
@@ -150,10 +150,6 @@ def customer_form(request: HttpRequest) -> CustomerForm:
         conversation = get_object_or_404(Conversation, pk=whole(request.GET["conversation"]))
         return CustomerForm({"conversation": conversation.pk, "scope": request.GET.get("scope", "customer")})
     return CustomerForm()
-
-
-def whole(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
 def rights(request: HttpRequest) -> dict[str, bool]:

@@ -9,6 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet
 from django.forms import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.safestring import mark_safe
@@ -16,12 +17,12 @@ from django.utils.translation import gettext_lazy as _
 
 from agent_app.admin.audited import Audited
 from agent_app.admin.learning import MOST_ASKED, told_apart
-from agent_app.admin.reading import ReadOnlyAdmin
+from agent_app.admin.reading import ReadOnlyAdmin, whole
 from agent_app.knowledge.calibration import Calibration
 from agent_app.knowledge.indexing import knowledge
 from agent_app.knowledge.passages import Source
 from agent_app.knowledge.report import reliability_plot
-from agent_app.models.knowledge import Article, ExampleQuestion, IndexGeneration
+from agent_app.models.knowledge import Article, ExampleQuestion, IndexGeneration, UnansweredQuestion
 from agent_app.models.missed import missed_questions
 
 OPEN_ASKED = 100  # open questions of each kind that a preview asks, too
@@ -54,7 +55,7 @@ class ExampleQuestions(admin.TabularInline):
 
 @admin.register(Article)
 class ArticleAdmin(Audited):
-    named_in_audit = False  # a draft's title is what a customer asked
+    named_in_logs = False  # a draft's title may be what a customer asked
     list_display = ("title", "published", "language", "question_count", "updated_at")
     list_filter = ("published", "language", "updated_at")
     search_fields = ("title", "slug", "body", "questions__text")
@@ -104,10 +105,14 @@ class ArticleAdmin(Audited):
         return TemplateResponse(request, "admin/agent_app/article/preview.html", context)
 
     def try_view(self, request: HttpRequest) -> HttpResponse:
-        """What the agent would find for a question, and how sure it would be."""
+        """What the agent would find for a question, and how sure it would be.
+
+        What is asked comes in the body, or as the number of what a customer asked: addresses end up in logs.
+        """
         if not self.has_view_permission(request):
             raise PermissionDenied
-        asked = request.GET.get("q", "").strip()[:MOST_ASKED]
+        asked = (request.POST.get("q", "") if request.method == "POST" else asked_by_customer(request)).strip()
+        asked = asked[:MOST_ASKED]
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -121,8 +126,13 @@ class ArticleAdmin(Audited):
         }
         return TemplateResponse(request, "admin/agent_app/article/try.html", context)
 
-    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        return {**super().get_changeform_initial_data(request), "title": request.GET.get("title", "")[:200]}
+
+def asked_by_customer(request: HttpRequest) -> str:
+    """The text of the question that the address names by its number; "" where it names none."""
+    number = request.GET.get("question")
+    if number is None or not request.user.has_perm("agent_app.view_unansweredquestion"):
+        return ""
+    return get_object_or_404(UnansweredQuestion, pk=whole(number)).text
 
 
 def written(form: QueryDict) -> Source | None:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -24,7 +23,7 @@ from agent_app.knowledge.indexing import knowledge
 from agent_app.knowledge.learning import Changed, known_questions
 from agent_app.knowledge.retrieval import Findings
 from agent_app.models.knowledge import Article, UnansweredQuestion
-from agent_app.models.missed import Missed, draft, missed_questions, resolve, teach
+from agent_app.models.missed import Missed, draft, missed_named, missed_questions, resolve, teach
 
 MOST_ASKED = 2000  # characters of a question that is tried
 MOST_MISSED = 300  # of each kind that the page groups
@@ -61,6 +60,9 @@ class UnansweredQuestionAdmin(ReadOnlyAdmin):
     actions = ("resolve",)
     change_list_template = "admin/agent_app/unansweredquestion/change_list.html"
 
+    class Media:
+        css = {"all": ("agent_app/admin.css",)}
+
     @admin.display(description=_("question"))
     def question(self, question: UnansweredQuestion) -> str:
         return question.text[:200]
@@ -73,14 +75,15 @@ class UnansweredQuestionAdmin(ReadOnlyAdmin):
     def next_step(self, question: UnansweredQuestion) -> SafeString:
         if question.resolved_at:
             return format_html("{}", question.article or _("Done"))
-        title = urlencode({"title": question.text[:200]})
+        # By its number: addresses end up in logs and histories.
         return format_html(
-            '<a href="{}?{}">{}</a> · <a href="{}?{}">{}</a>',
-            reverse("admin:agent_app_article_add"),
-            title,
+            '<button type="submit" class="link" formaction="{}" name="key" value="u{}">{}</button>'
+            ' · <a href="{}?question={}">{}</a>',
+            reverse("admin:agent_app_unansweredquestion_draft"),
+            question.pk,
             _("Write an article"),
             reverse("admin:agent_app_article_try"),
-            urlencode({"q": question.text[:MOST_ASKED]}),
+            question.pk,
             _("Try it"),
         )
 
@@ -117,20 +120,21 @@ class UnansweredQuestionAdmin(ReadOnlyAdmin):
         """Shows what the phrasings would alter, and adds them to the article once that is confirmed."""
         if not request.user.has_perm("agent_app.change_article"):
             raise PermissionDenied
-        keys, phrasings = self.chosen(request)
+        missed = self.chosen(request)
         article = get_object_or_404(Article, slug=request.POST.get("article", ""))
         if request.POST.get("confirmed"):
-            added = teach(article, phrasings, keys)
-            record(request, "article.taught", slug=article.slug, phrasings=added)
+            added = teach(article, missed)
+            record(request, "article.taught", number=str(article.pk), phrasings=added)
             done = ngettext("%d phrasing was added to “%s”.", "%d phrasings were added to “%s”.", added)
             self.message_user(request, done % (added, article.title), messages.SUCCESS)
             return redirect("admin:agent_app_unansweredquestion_groups")
+        phrasings = list(dict.fromkeys(each.text.strip() for each in missed))
         also = [each.text[:MOST_ASKED] for each in missed_questions(MOST_MISSED)]
         changed = knowledge.would_change(article.slug, *phrasings, also=also) if article.published else []
         context = {
             "article": article,
             "phrasings": phrasings,
-            "keys": keys,
+            "keys": [each.key for each in missed],
             **told_apart(changed),
         }
         return self.page(request, "teach", _("Add to an article"), **context)
@@ -139,8 +143,7 @@ class UnansweredQuestionAdmin(ReadOnlyAdmin):
         """A draft article of these questions; it alters nothing until it is published."""
         if not request.user.has_perm("agent_app.add_article"):
             raise PermissionDenied
-        keys, phrasings = self.chosen(request)
-        article = draft(phrasings[0], phrasings, keys)
+        article = draft(self.chosen(request))
         record(request, "article.drafted", number=str(article.pk))
         self.message_user(request, _("This is a draft: write the answer, try it, and publish it."), messages.SUCCESS)
         return redirect("admin:agent_app_article_change", article.pk)
@@ -153,14 +156,12 @@ class UnansweredQuestionAdmin(ReadOnlyAdmin):
         self.message_user(request, _("%d taken off the list.") % done)
         return redirect("admin:agent_app_unansweredquestion_groups")
 
-    def chosen(self, request: HttpRequest) -> tuple[list[str], list[str]]:
-        """The keys that were ticked, and their texts. Http404 for none that is still on the list."""
-        keys = request.POST.getlist("key")[:MOST_TAUGHT]
-        found = [each for each in missed_questions(MOST_MISSED) if each.key in keys]
+    def chosen(self, request: HttpRequest) -> list[Missed]:
+        """The questions that were ticked. Http404 for none that is still on the list."""
+        found = missed_named(request.POST.getlist("key")[:MOST_TAUGHT])
         if request.method != "POST" or not found:
             raise Http404
-        found.sort(key=lambda each: keys.index(each.key))
-        return [each.key for each in found], list(dict.fromkeys(each.text.strip() for each in found))
+        return found
 
     def page(self, request: HttpRequest, name: str, title: Any, **more: Any) -> TemplateResponse:
         context = {

@@ -7,13 +7,14 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from agent_app.admin.audited import Audited
 from agent_app.admin.reading import ReadOnlyAdmin, conversation_link
 from agent_app.models import DailyUse, Fact
 from agent_app.models.budget import MICROS
 
 
 @admin.register(Fact)
-class FactAdmin(ReadOnlyAdmin):
+class FactAdmin(Audited, ReadOnlyAdmin):
     list_display = ("name", "value", "customer", "chat", "message_seq", "expires_at")
     list_select_related = ("conversation",)
     list_filter = ("expires_at",)

@@ -51,7 +51,7 @@ def state_badge(conversation: Conversation) -> SafeString:
 
 def conversation_link(conversation: Conversation) -> SafeString:
     url = reverse("admin:agent_app_conversation_change", args=(conversation.pk,))
-    return format_html('<a href="{}">{}</a>', url, conversation)
+    return format_html('<a href="{}">{}</a>', url, conversation.name)
 
 
 def transcript(conversation: Conversation) -> dict[str, Any]:
@@ -67,6 +67,11 @@ def end_by_staff(request: HttpRequest, conversation: Conversation) -> bool:
         who = request.user.pk
         LogEntry.objects.log_actions(who, [conversation], CHANGE, "Ended the chat.")  # type: ignore[arg-type]
     return ended
+
+
+def whole(text: str) -> int:
+    """A row's number out of an address; 0, which no row has, for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
 def earlier_than(newest: list[Message]) -> int:

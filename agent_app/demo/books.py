@@ -4,6 +4,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 
 from agent_app.models.demo import DemoRecord, DemoWrite
 
@@ -62,6 +63,15 @@ def reset() -> None:
         DemoWrite.objects.all().delete()
         DemoRecord.objects.all().delete()
         DemoRecord.objects.bulk_create(first_day(date.today()))
+
+
+def restore(user_id: str) -> None:
+    """This customer's own records are as on the first day: what was changed in a chat is forgotten with the chats."""
+    named = Q(number=user_id) | Q(data__email=user_id)
+    with transaction.atomic():
+        owners = set(DemoRecord.objects.filter(named, kind="customer").values_list("number", flat=True))
+        DemoRecord.objects.filter(owner__in=owners).delete()
+        DemoRecord.objects.bulk_create(each for each in first_day(date.today()) if each.owner in owners)
 
 
 def first_day(today: date) -> list[DemoRecord]:

@@ -95,7 +95,7 @@ class Attachment(models.Model):
         ordering = ["id"]
 
     def __str__(self) -> str:
-        return self.name
+        return f"attachment {self.pk}"
 
     def to_wire(self, session_id: str) -> dict[str, Any]:
         return {

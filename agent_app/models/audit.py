@@ -191,7 +191,7 @@ class AuditDetails(models.Model):
         default_permissions = ()
 
     def __str__(self) -> str:
-        return self.text[:80]
+        return f"details of {self.pk}"
 
 
 class AuditSeal(models.Model):

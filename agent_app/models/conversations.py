@@ -213,6 +213,11 @@ class Conversation(models.Model):
         ]
 
     def __str__(self) -> str:
+        return f"conversation {self.pk}"
+
+    @property
+    def name(self) -> str:
+        """For staff's eyes. Logs call it by its number, which says nothing of the customer."""
         return f"{self.user_id or 'Visitor'} · {self.thread_id[:8]}"
 
     @staticmethod

@@ -1,8 +1,11 @@
 """The demo shop's books: what its back end keeps, shared by all instances. Nothing of the desk itself is in here."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 from django.db import models
+
+from agent_app.models.confirmations import Confirmation
 
 
 class DemoRecord(models.Model):
@@ -27,6 +30,13 @@ class DemoRecord(models.Model):
         return dict(self.data)
 
 
+class DemoWriteQuerySet(models.QuerySet["DemoWrite"]):
+    def of_chats(self, session_ids: Sequence[str]) -> Self:
+        """Those that these customers agreed to: a write's key is its confirmation's id."""
+        agreed = Confirmation.objects.filter(conversation__session_id__in=session_ids)
+        return self.filter(key__in=agreed.values("public_id"))
+
+
 class DemoWrite(models.Model):
     """A write that was done, under its Idempotency-Key, with its answer: the same again is answered, not done."""
 
@@ -34,6 +44,8 @@ class DemoWrite(models.Model):
     request = models.TextField(help_text="method, path and body")
     status = models.PositiveSmallIntegerField()
     answer = models.JSONField()
+
+    objects = DemoWriteQuerySet.as_manager()
 
     def __str__(self) -> str:
         return self.key

@@ -3,6 +3,9 @@
 What of a model is a customer's, the model says itself: by a cascade from its conversation, or by methods of its
 QuerySet, `of_user(user_id)` and `of_chats(session_ids)`, with `erase(receipt)` where rows are not simply deleted.
 There is no list of models here; a test walks all of them and fails when one that could hold a customer says nothing.
+
+Django's own log outlives the rows it is about. So nothing in it calls a thing by a customer's words: each such model's
+`__str__` is a number, and a test holds them to that, too.
 """
 
 import hashlib
@@ -20,18 +23,19 @@ from django.core.files.storage import default_storage
 from django.db import models, transaction
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.text import slugify
 
 from agent_app.models.audit import RETENTION, AuditEntry
 from agent_app.models.conversations import Conversation, hash_token, wire_time
 from agent_app.models.desk import TICKET_LETTERS
 from agent_app.models.feedback import Feedback
-from agent_app.models.knowledge import Article, ExampleQuestion, KnowledgeState, UnansweredQuestion
-from agent_app.models.missed import PHRASING, messages_at
+from agent_app.models.knowledge import PHRASING, Article, ExampleQuestion, KnowledgeState, UnansweredQuestion
+from agent_app.models.missed import messages_at
 
 ERASED = "(erased)"
 FOLDER = "attachments"
-LEARNED = "learned phrasings"
 ON_RECORD = "customer.erased"  # as the audit log calls it
+TITLE, SLUG = 200, 120  # characters
 SOON = timedelta(minutes=1)
 BACKUPS = (
     "Copies made before this moment (database backups, snapshots, logs of proxies) are beyond its reach: they are "
@@ -178,20 +182,22 @@ class Erasure(models.Model):
     # ---- what there is ----
 
     def foretold(self) -> dict[str, int]:
-        """How many of what there is now."""
-        found: Counter[str] = Counter()
+        """How many of what there is now; what is the customer's in more than one way is counted once."""
         chats = self.chats()
-        found[named(Conversation)] = chats.count()
-        for model, path in hanging_on(Conversation):
-            found[named(model)] += model._default_manager.filter(**{f"{path}__in": chats.order_by()}).count()
         session_ids = list(chats.values_list("session_id", flat=True))
-        for session_id in session_ids:
-            found["files"] += len(files_of(session_id))
+        found: Counter[str] = Counter({named(Conversation): len(session_ids)})
+        found["files"] = sum(len(files_of(session_id)) for session_id in session_ids)
+        theirs: dict[type[models.Model], models.QuerySet[Any]] = {}
+        for model, path in hanging_on(Conversation):
+            theirs[model] = model._default_manager.filter(**{f"{path}__in": chats.order_by()})
         for model in declaring("of_chats"):
-            found[named(model)] += model._default_manager.of_chats(session_ids).count()  # type: ignore[attr-defined]
+            rows = model._default_manager.of_chats(session_ids)  # type: ignore[attr-defined]
+            theirs[model] = theirs[model] | rows if model in theirs else rows
         if self.scope == self.Scope.CUSTOMER:
             for model in declaring("of_user"):
-                found[named(model)] += model._default_manager.of_user(self.subject).count()  # type: ignore[attr-defined]
+                rows = model._default_manager.of_user(self.subject)  # type: ignore[attr-defined]
+                theirs[model] = theirs[model] | rows if model in theirs else rows
+        found.update({named(model): rows.count() for model, rows in theirs.items()})
         return dict(+found)
 
     def chats(self) -> models.QuerySet[Conversation]:
@@ -207,7 +213,9 @@ class Erasure(models.Model):
         """
         with transaction.atomic():
             held = Erasure.objects.select_for_update().get(pk=self.pk)  # a second runner waits here
-            chats = dict(held.chats().filter(pk__in=ids, state="closed").values_list("pk", "session_id"))
+            # Locked before anything is looked for: whoever still writes about one of them has ended, or finds none.
+            closed = held.chats().filter(pk__in=ids, state="closed").select_for_update()
+            chats = dict(closed.values_list("pk", "session_id"))
             if chats:
                 held.note(forget_chats(chats, self.number), list(chats))
                 KnowledgeState.forget_customers()
@@ -245,7 +253,7 @@ def forget_chats(chats: Mapping[int, str], receipt: str) -> Counter[str]:
     for session_id in session_ids:
         removed["files"] += forget_files(session_id)
     if receipt != RETENTION:  # what knowledge has learned from a question outlives the chat, but not an erasure
-        removed[LEARNED] += forget_phrasings(list(chats))
+        removed[named(ExampleQuestion)] += forget_copies(list(chats))
     scrub_admin_log(Conversation, chats)
     scrub_admin_log(apps.get_model("sessions_app", "Session"), session_ids)
     for model, path in hanging_on(Conversation):
@@ -320,35 +328,30 @@ def files_of(session_id: str) -> list[str]:
         return []
 
 
-def forget_phrasings(conversations: list[int]) -> int:
-    """Takes what these customers asked out of the articles that were taught it; how many phrasings."""
-    asked = learned_from(conversations)
-    phrasings = {text[:PHRASING].strip() for text in asked}
-    if not phrasings:
-        return 0
-    forgotten, _ = ExampleQuestion.objects.filter(text__in=phrasings).delete()
-    # A draft begins with the question as its title; what staff have published is theirs.
-    for draft in Article.objects.filter(published=False, title__in={text[:200] for text in asked}):
-        scrub_admin_log(Article, [draft.pk])
-        draft.title, draft.slug = ERASED, f"erased-{draft.pk}"
+def forget_copies(conversations: list[int]) -> int:
+    """What these customers asked, where it stands in an article to the letter without saying whose it is; how many
+    phrasings. Those that staff made of a question say so themselves.
+    """
+    taught = {text[:PHRASING].strip() for text in asked_in_vain(conversations, learned=True)}
+    forgotten, _ = ExampleQuestion.objects.filter(text__in=taught).delete() if taught else (0, {})
+    titles = {text[:TITLE].strip() for text in asked_in_vain(conversations)}
+    slugs = {slugify(title)[:SLUG] for title in titles}
+    # An editor may have copied it there. What they have published is the company's.
+    named = models.Q(title__in=titles) | models.Q(slug__in=slugs)
+    for draft in Article.objects.filter(named, published=False) if titles else ():
+        draft.title = ERASED if draft.title in titles else draft.title
+        draft.slug = f"erased-{draft.pk}" if draft.slug in slugs else draft.slug
         draft.save()
-    forget_in_articles_log(phrasings)
     return forgotten
 
 
-def learned_from(conversations: list[int]) -> set[str]:
-    """The questions of these chats that somebody has learned from: unanswered ones, and those of unhelpful answers."""
-    taught = UnansweredQuestion.objects.filter(conversation__in=conversations, resolved_at__isnull=False)
-    judged = Feedback.objects.filter(conversation__in=conversations, seq__isnull=False, resolved_at__isnull=False)
+def asked_in_vain(conversations: list[int], learned: bool = False) -> set[str]:
+    """The questions of these chats that staff are shown: unanswered ones, and those of unhelpful answers. `learned`:
+    only those that somebody has learned from.
+    """
+    when = {"resolved_at__isnull": False} if learned else {}
+    unanswered = UnansweredQuestion.objects.filter(conversation__in=conversations, **when)
+    judged = Feedback.objects.filter(conversation__in=conversations, seq__isnull=False, **when)
     answers = messages_at(judged.values_list("conversation", "seq"))
     questions = messages_at((chat, answer.reply_to) for (chat, _), answer in answers.items())
-    return {*taught.values_list("text", flat=True), *(question.text for question in questions.values())}
-
-
-def forget_in_articles_log(phrasings: set[str]) -> None:
-    """The admin's account of a change names the example questions that were added or taken out."""
-    told = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(Article))
-    for phrasing in phrasings:
-        quoted = json.dumps(phrasing)[1:-1]
-        named_in = models.Q(change_message__contains=quoted) | models.Q(change_message__contains=phrasing)
-        told.filter(named_in).update(change_message="")
+    return {*unanswered.values_list("text", flat=True), *(question.text for question in questions.values())}

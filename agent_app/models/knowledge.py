@@ -1,9 +1,14 @@
 """What the company knows: articles with example questions, the generations of their index, and what was missing."""
 
+import re
+import secrets
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import chain, count
 from typing import Any, Self
 
+from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MinLengthValidator
 from django.db import models, transaction
 from django.db.models import F, Q
@@ -11,10 +16,17 @@ from django.db.models.signals import post_delete
 from django.dispatch import receiver
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from django.utils.text import slugify
+
+from agent_app.models.audit import RETENTION
+from agent_app.models.conversations import Conversation
 
 BUILD_LEASE = timedelta(minutes=5)  # a builder that takes longer has died, and another may begin
 DRAFT_BODY = "(Write the answer here.)"
+DRAFT_TITLE = re.compile(r"Draft \d+")
+DRAFT_SLUG = re.compile(r"draft-[0-9a-f]{12}")
+PHRASING = 500  # characters of an example question
 KEPT_GENERATIONS = 3  # the current one, and what instances may still be reading
 
 
@@ -31,13 +43,21 @@ class ArticleQuerySet(models.QuerySet["Article"]):
     def matching(self, words: str) -> Self:
         return self.filter(Q(title__icontains=words) | Q(body__icontains=words) | Q(slug__icontains=words))
 
-    def begin(self, title: str) -> "Article":
-        """A draft with a slug of its own, made from the title."""
+    def begin(self) -> "Article":
+        """A draft that an editor has yet to name: nothing of what a customer asked gets into its title or address."""
+        slug = f"draft-{secrets.token_hex(6)}"
+        with transaction.atomic():
+            draft = self.create(slug=slug, title="Draft", body=DRAFT_BODY, published=False)
+            draft.title = f"Draft {draft.pk}"
+            draft.save(update_fields=["title"])
+        return draft
+
+    def free_slug(self, title: str) -> str:
+        """Made from the title, with a number behind it where another article has it."""
         stem = slugify(title)[:100].strip("-") or "article"
         taken = set(self.filter(slug__startswith=stem).values_list("slug", flat=True))
         numbered = (f"{stem}-{number}" for number in count(2))
-        slug = next(slug for slug in chain([stem], numbered) if slug not in taken)
-        return self.create(slug=slug, title=title, body=DRAFT_BODY, published=False)
+        return next(slug for slug in chain([stem], numbered) if slug not in taken)
 
     def update(self, **values: Any) -> int:
         with transaction.atomic():
@@ -49,7 +69,9 @@ class ArticleQuerySet(models.QuerySet["Article"]):
 class Article(models.Model):
     """One help article. Saving or deleting it marks the index as out of date, in the same transaction."""
 
-    slug = models.SlugField(max_length=120, unique=True)
+    slug = models.SlugField(
+        max_length=120, unique=True, help_text="its address; a draft's is made of the title when it is published"
+    )
     title = models.CharField(max_length=200)
     body = models.TextField(help_text="Markdown", validators=[MinLengthValidator(1)])
     language = models.CharField(max_length=16, default="en")
@@ -68,6 +90,8 @@ class Article(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         with transaction.atomic():
+            if self.published and DRAFT_SLUG.fullmatch(self.slug):
+                self.slug = Article.objects.free_slug(self.title)
             super().save(*args, **kwargs)
             KnowledgeState.changed()
 
@@ -77,43 +101,102 @@ class Article(models.Model):
         except NoReverseMatch:
             return f"/help/{self.slug}/"
 
+    def clean(self) -> None:
+        if self.published and DRAFT_TITLE.fullmatch(self.title):
+            raise ValidationError({"title": "Give it a title before it is published."})
+        if self.published and self.body.strip() == DRAFT_BODY:
+            raise ValidationError({"body": "Write the answer before it is published."})
+
     def question_texts(self) -> list[str]:
         return [question.text for question in self.questions.all()]
 
     def set_questions(self, texts: list[str]) -> bool:
-        """Makes these the article's example questions, in this order. True if anything changed."""
+        """Makes these the article's example questions, in this order. True if anything changed.
+
+        What was a customer's stays theirs, also where it was put in other words at the same place.
+        """
+        before = list(self.questions.all())
         wanted = list(dict.fromkeys(text.strip() for text in texts if text.strip()))
-        if wanted == self.question_texts():
+        if wanted == [question.text for question in before]:
             return False
+        known = {question.text: question for question in before}
+        replaced = {place: old for place, old in enumerate(before) if old.text not in wanted}
         with transaction.atomic():
             self.questions.all().delete()
-            ExampleQuestion.objects.bulk_create(ExampleQuestion(article=self, text=text) for text in wanted)
+            ExampleQuestion.objects.bulk_create(
+                ExampleQuestion(article=self, text=text).as_asked_like(known.get(text) or replaced.get(place))
+                for place, text in enumerate(wanted)
+            )
             KnowledgeState.changed()
         return True
 
-    def learn(self, phrasing: str) -> bool:
-        """Adds one phrasing to the example questions. False if the article has it already."""
-        _, added = self.questions.get_or_create(text=phrasing.strip())
+    def learn(self, phrasing: str, asked_in: Conversation | None = None) -> bool:
+        """Adds one phrasing to the example questions, with whose it is. False if the article has it already."""
+        new = {"conversation": asked_in, "customer": ExampleQuestion.digest_of(asked_in.user_id if asked_in else None)}
+        _, added = self.questions.get_or_create(text=phrasing[:PHRASING].strip(), defaults=new)
         return added
 
 
+class ExampleQuestionQuerySet(models.QuerySet["ExampleQuestion"]):
+    def of_chats(self, session_ids: Sequence[str]) -> Self:
+        return self.filter(conversation__session_id__in=session_ids)
+
+    def of_user(self, user_id: str) -> Self:
+        return self.filter(customer__in=ExampleQuestion.digests_of(user_id))
+
+    def exported(self) -> Iterable[dict[str, Any]]:
+        return self.values("text")
+
+    def erase(self, receipt: str) -> int:
+        """What was learned outlives the chat, but not the customer's wish. How many there were."""
+        return 0 if receipt == RETENTION else self.delete()[0]
+
+
 class ExampleQuestion(models.Model):
-    """How customers ask for an article. Three real phrasings lift retrieval by ten points."""
+    """How customers ask for an article. Three real phrasings lift retrieval by ten points.
+
+    One that a customer asked remembers whose it is: by the chat, and where that is past retention by a digest of the
+    customer's id under SECRET_KEY.
+    """
 
     article = models.ForeignKey(Article, on_delete=models.CASCADE, related_name="questions")
-    text = models.CharField(max_length=500)
+    text = models.CharField(max_length=PHRASING)
+    conversation = models.ForeignKey(
+        Conversation, on_delete=models.SET_NULL, null=True, editable=False, related_name="taught"
+    )
+    customer = models.CharField(max_length=64, blank=True, default="", editable=False, help_text="a digest")
+
+    objects = ExampleQuestionQuerySet.as_manager()
 
     class Meta:
         ordering = ["id"]
         constraints = [models.UniqueConstraint(fields=["article", "text"], name="one_question_once")]
+        indexes = [models.Index(fields=["customer"], name="question_of_customer", condition=~Q(customer=""))]
 
     def __str__(self) -> str:
-        return self.text
+        return f"question {self.pk}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         with transaction.atomic():
             super().save(*args, **kwargs)
             KnowledgeState.changed()
+
+    @staticmethod
+    def digest_of(user_id: str | None, key: str | bytes | None = None) -> str:
+        if not user_id:
+            return ""
+        return salted_hmac("agent_app.learned", user_id, secret=key, algorithm="sha256").hexdigest()
+
+    @classmethod
+    def digests_of(cls, user_id: str) -> list[str]:
+        """Under the site's key, and under those that it had before."""
+        return [cls.digest_of(user_id, key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
+
+    def as_asked_like(self, other: "ExampleQuestion | None") -> Self:
+        """This new one is as much a customer's as the other was."""
+        if other is not None:
+            self.conversation_id, self.customer = other.conversation_id, other.customer
+        return self
 
 
 class KnowledgeState(models.Model):
@@ -226,7 +309,7 @@ class UnansweredQuestion(models.Model):
 
     text = models.TextField()
     conversation = models.ForeignKey(
-        "agent_app.Conversation", on_delete=models.CASCADE, null=True, blank=True, related_name="unanswered"
+        Conversation, on_delete=models.CASCADE, null=True, blank=True, related_name="unanswered"
     )
     asked_at = models.DateTimeField(default=timezone.now)
     resolved_at = models.DateTimeField(null=True, blank=True)
@@ -243,11 +326,11 @@ class UnansweredQuestion(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.text[:80]
+        return f"question {self.pk}"
 
     def answered_by(self, article: Article) -> None:
         """Teaches the article this phrasing, and takes the question off the list."""
         with transaction.atomic():
-            article.learn(self.text[:500])
+            article.learn(self.text, self.conversation)
             self.article, self.resolved_at = article, timezone.now()
             self.save(update_fields=["article", "resolved_at"])

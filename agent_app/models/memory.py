@@ -74,7 +74,7 @@ class Fact(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.name} (message {self.message_seq})"
+        return f"fact {self.pk}"
 
 
 class ConversationSummary(models.Model):

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from agent_app.models.conversations import Conversation, Message
 from agent_app.models.feedback import Feedback
 from agent_app.models.knowledge import Article, UnansweredQuestion
-
-PHRASING = 500  # characters of an example question
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +28,29 @@ class Missed:
 
 def missed_questions(most: int) -> list[Missed]:
     """The newest of both kinds, `most` of each at the most; in a bounded number of queries."""
-    unanswered = UnansweredQuestion.objects.unresolved().select_related("conversation")[:most]
-    open_ones = [Missed(f"u{row.pk}", row.text, row.asked_at, row.conversation) for row in unanswered]
-    return [*open_ones, *unhelpful_answers(most)]
+    return [
+        *unanswered_questions(UnansweredQuestion.objects.unresolved()[:most]),
+        *unhelpful_answers(Feedback.objects.unhelpful()[:most]),
+    ]
 
 
-def unhelpful_answers(most: int) -> list[Missed]:
-    judged = list(Feedback.objects.unhelpful().select_related("conversation")[:most])
+def missed_named(keys: Sequence[str]) -> list[Missed]:
+    """Those of these keys that are still on the list, in the order of the keys."""
+    found = [
+        *unanswered_questions(UnansweredQuestion.objects.unresolved().filter(pk__in=ids(keys, "u"))),
+        *unhelpful_answers(Feedback.objects.unhelpful().filter(pk__in=ids(keys, "f"))),
+    ]
+    return sorted(found, key=lambda each: keys.index(each.key))
+
+
+def unanswered_questions(rows: QuerySet[UnansweredQuestion]) -> list[Missed]:
+    return [
+        Missed(f"u{row.pk}", row.text, row.asked_at, row.conversation) for row in rows.select_related("conversation")
+    ]
+
+
+def unhelpful_answers(rows: QuerySet[Feedback]) -> list[Missed]:
+    judged = list(rows.select_related("conversation"))
     answers = messages_at((row.conversation_id, row.seq) for row in judged)
     asked = messages_at((chat, answer.reply_to) for (chat, _), answer in answers.items())
     found = []
@@ -70,20 +84,19 @@ def resolve(keys: Sequence[str], article: Article | None = None) -> int:
         return done + Feedback.objects.unhelpful().filter(pk__in=judged).update(resolved_at=now)
 
 
-def teach(article: Article, phrasings: Iterable[str], keys: Sequence[str]) -> int:
-    """Adds the phrasings to the article and takes the questions off the list. How many phrasings were new to it."""
+def teach(article: Article, missed: Sequence[Missed]) -> int:
+    """Adds these phrasings to the article and takes the questions off the list. How many phrasings were new to it."""
     with transaction.atomic():
-        added = sum(article.learn(phrasing[:PHRASING]) for phrasing in phrasings)
-        resolve(keys, article)
+        added = sum(article.learn(each.text, each.conversation) for each in missed)
+        resolve([each.key for each in missed], article)
     return added
 
 
-def draft(title: str, phrasings: Sequence[str], keys: Sequence[str]) -> Article:
+def draft(missed: Sequence[Missed]) -> Article:
     """A new article that is not published yet, with these as its example questions."""
     with transaction.atomic():
-        article = Article.objects.begin(title[:200])
-        article.set_questions([phrasing[:PHRASING] for phrasing in phrasings])
-        resolve(keys, article)
+        article = Article.objects.begin()
+        teach(article, missed)
     return article
 
 

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.db import connection
@@ -102,12 +101,14 @@ def test_its_queries_do_not_grow(live: str) -> None:  # noqa: F811
     assert queries() == few <= 8
 
 
-def test_from_a_question_to_an_article(client: Client) -> None:
-    UnansweredQuestion.objects.remember("Do you sell canoes & dogs?", conversation("a").pk)
+def test_a_question_of_a_customer_is_tried(client: Client) -> None:
+    question = UnansweredQuestion.objects.remember("Do you sell canoes & dogs?", conversation("a").pk)
     page = client.get(QUESTIONS).content.decode()
-    link = next(part for part in page.split('"') if part.startswith("/admin/agent_app/article/add/?title="))
-    assert parse_qs(urlsplit(link).query) == {"title": ["Do you sell canoes & dogs?"]}
+    link = next(part for part in page.split('"') if part.startswith("/admin/agent_app/article/try/"))
+    assert link == f"/admin/agent_app/article/try/?question={question.pk}"
     assert 'value="Do you sell canoes &amp; dogs?"' in client.get(link).content.decode()
+    reader = logged_in("agent_app.view_article", username="reader")
+    assert "canoes" not in reader.get(link).content.decode()
 
 
 def test_questions_are_taken_off_the_list(client: Client) -> None:
@@ -125,7 +126,7 @@ def test_questions_are_taken_off_the_list(client: Client) -> None:
 def test_a_question_is_tried(client: Client) -> None:
     Article.objects.create(slug="tent-care", title="Tent care", body="Dry it **first**. <script>x</script>")
     knowledge.forget()  # else the index may be a second old, and another test's
-    page = client.get("/admin/agent_app/article/try/", {"q": "how do I care for a tent"}).content.decode()
+    page = client.post("/admin/agent_app/article/try/", {"q": "how do I care for a tent"}).content.decode()
     assert "Tent care" in page
     assert "Dry it <strong>first</strong>." in page
     assert "<script>x" not in page

@@ -5,6 +5,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
@@ -12,7 +13,15 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agent_app.knowledge.indexing import knowledge
-from agent_app.models import Article, Conversation, Feedback, IndexGeneration, Message, UnansweredQuestion
+from agent_app.models import (
+    Article,
+    Conversation,
+    ExampleQuestion,
+    Feedback,
+    IndexGeneration,
+    Message,
+    UnansweredQuestion,
+)
 from agent_app.models.conversations import new_id
 from agent_app.models.missed import missed_questions
 from tests.staff import logged_in
@@ -102,15 +111,52 @@ def test_a_phrasing_in_the_wrong_article_is_seen_before_it_does_harm(editor: Cli
 
 
 def test_one_click_makes_a_draft(editor: Client) -> None:
-    Article.objects.create(slug="do-you-sell-kayaks", title="Taken", body="x", published=False)
     for text in KAYAKS:
         UnansweredQuestion.objects.remember(text)
     wanted = [each.key for text in KAYAKS for each in missed_questions(10) if each.text == text]
     page = editor.post(f"{BASE}draft/", {"key": wanted}, follow=True).content.decode()
     assert "This is a draft" in page
-    made = Article.objects.get(slug="do-you-sell-kayaks-2")
-    assert (made.title, made.published, made.question_texts()) == ("do you sell kayaks", False, KAYAKS)
+    made = Article.objects.get()
+    assert (made.title, made.published, made.question_texts()) == (f"Draft {made.pk}", False, KAYAKS)
     assert missed_questions(10) == []
+
+
+def test_a_draft_gets_its_address_when_it_is_published() -> None:
+    Article.objects.create(slug="kayaks", title="Taken", body="x", published=False)
+    article = Article.objects.begin()
+    article.title, article.published = "Kayaks", True
+    with pytest.raises(ValidationError, match="Write the answer"):
+        article.full_clean()
+    article.body = "We sell two."
+    article.full_clean()
+    article.save()
+    assert article.slug == "kayaks-2"
+    article.title = f"Draft {article.pk}"
+    with pytest.raises(ValidationError, match="Give it a title"):
+        article.full_clean()
+
+
+def test_a_phrasing_stays_a_customers_in_other_words() -> None:
+    chat = judged("do you sell kayaks").conversation
+    Conversation.objects.update(user_id="anna")
+    chat.refresh_from_db()
+    article = Article.objects.create(slug="a", title="A", body="x")
+    article.learn("do you sell kayaks", chat)
+    article.set_questions(["Do you sell kayaks?"])  # put in other words at its place
+    article.set_questions(["What about boats?", "Do you sell kayaks?"])  # moved
+    mine = ExampleQuestion.objects.of_user("anna")
+    assert [question.text for question in mine] == ["Do you sell kayaks?"]
+    assert list(ExampleQuestion.objects.of_chats([chat.session_id])) == list(mine)
+
+
+def test_a_phrasing_is_found_under_the_key_that_the_site_had(settings: Any) -> None:
+    chat = judged("do you sell kayaks").conversation
+    chat.user_id = "anna"
+    Article.objects.create(slug="a", title="A", body="x").learn("do you sell kayaks", chat)
+    before, settings.SECRET_KEY = settings.SECRET_KEY, "another key of enough letters, to be sure of it"
+    assert not ExampleQuestion.objects.of_user("anna").exists()
+    settings.SECRET_KEY_FALLBACKS = [before]
+    assert ExampleQuestion.objects.of_user("anna").exists()
 
 
 @pytest.mark.parametrize("name", ["teach", "draft", "drop"])

@@ -39,7 +39,7 @@ SETTLE = """async () => {
   for (const each of document.getAnimations()) if (each instanceof CSSTransition) each.finish();
 }"""
 NO_PAGES = {"admin:agent_app_conversation_export": "a file"}
-ABOUT = {"admin:sessions_app_session_expire_user": "?user_id=looked+at"}
+ABOUT = {"admin:sessions_app_session_expire_user": "?session={session}"}
 # The same template for every model, Django's own.
 ONCE = re.compile("_(history|delete)$")
 ROWS = """
@@ -112,7 +112,7 @@ def pages_of_staff(rows: dict[str, Any]) -> dict[str, str]:
     """By name, each page that somebody may open; a page without a row that it needs fails in the test."""
     pages = {name: path for name, path in doors().items() if name not in POSTS and name not in NO_PAGES}
     return {
-        name: address(path, rows) + ABOUT.get(name, "")
+        name: address(path, rows) + ABOUT.get(name, "").format(**rows)
         for name, path in pages.items()
         if not ONCE.search(name) or "_article_" in name
     }

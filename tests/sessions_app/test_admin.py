@@ -115,7 +115,7 @@ def test_what_customers_wrote_is_escaped(client: Client) -> None:
 
 def test_no_page_needs_inline_script_or_style(client: Client) -> None:
     put("s1", user_id="C-1")
-    for address in (LIST, one("s1"), one("s1", "expire"), one("s1", "extend"), LIST + "expire-user/?user_id=C-1"):
+    for address in (LIST, one("s1"), one("s1", "expire"), one("s1", "extend"), LIST + "expire-user/?session=s1"):
         answer = client.get(address)
         page = answer.content.decode()
         assert answer.status_code == 200
@@ -275,11 +275,17 @@ def test_all_sessions_of_a_user_expire(client: Client) -> None:
     for number in range(120):
         put(f"s{number}", user_id="C-1 & Söhne")
     put("other", user_id="C-2")
-    address = f"{LIST}expire-user/?user_id=C-1 %26 S%C3%B6hne"
-    assert "Expire all 120 live sessions of C-1 &amp; Söhne?" in client.get(address).content.decode()
-    assert said(client.post(address, CONFIRMED, follow=True)) == ["120 live sessions were expired."]
+    shown = client.get(one("s7")).content.decode()
+    address = f"{LIST}expire-user/?session=s7"
+    assert f'href="{address}"' in shown
+    page = client.get(address).content.decode()
+    assert "Expire all 120 live sessions of C-1 &amp; Söhne?" in page
+    assert '<input type="hidden" name="user_id" value="C-1 &amp; Söhne">' in page
+    confirmed = {**CONFIRMED, "user_id": "C-1 & Söhne"}
+    assert said(client.post(address, confirmed, follow=True)) == ["120 live sessions were expired."]
     assert listed(client.get(LIST)) == ["other"]
-    assert said(client.get(address, follow=True)) == ["C-1 & Söhne has no live sessions."]
+    assert said(client.post(address, confirmed, follow=True)) == ["C-1 & Söhne has no live sessions."]
+    assert said(client.get(address, follow=True)) == ["This live session has ended, or is nobody's."]
 
 
 # ---- who may ----------------------------------------------------------------------------------------------
@@ -292,8 +298,8 @@ PAGES: list[tuple[str, Callable[[], str], str, dict[str, str] | None]] = [
     ("expire", lambda: one("s1", "expire"), "expire_session", CONFIRMED),
     ("ask to extend", lambda: one("s1", "extend"), "extend_session", None),
     ("extend", lambda: one("s1", "extend"), "extend_session", {**CONFIRMED, "minutes": "5"}),
-    ("ask to expire a user", lambda: LIST + "expire-user/?user_id=C-1", "expire_session", None),
-    ("expire a user", lambda: LIST + "expire-user/?user_id=C-1", "expire_session", CONFIRMED),
+    ("ask to expire a user", lambda: LIST + "expire-user/?session=s1", "expire_session", None),
+    ("expire a user", lambda: LIST + "expire-user/?session=s1", "expire_session", CONFIRMED),
 ]
 
 

@@ -45,7 +45,7 @@ from agent_app.models.knowledge import Article, IndexGeneration, KnowledgeState,
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY = 0.5  # seconds
+LOOK_EVERY = 0.25  # seconds; one row is read, and whoever changes an article waits for two looks
 AFTER_TROUBLE = 5.0
 # An index of more articles is first published with the earlier head and calibration, which takes no time, and then
 # again with its own.

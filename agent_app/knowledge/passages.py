@@ -48,7 +48,7 @@ class Passage:
     heading: str  # "" for what stands before the first heading
     text: str  # Markdown, verbatim
 
-    @property
+    @cached_property
     def plain(self) -> str:
         return plain(self.text)
 

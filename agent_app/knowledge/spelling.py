@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
@@ -25,8 +24,8 @@ class Speller:
 
     @classmethod
     def build(cls, texts: Iterable[Sequence[str]]) -> "Speller":
-        counts = Counter(word for text in texts for word in text if word.isalpha() and len(word) >= SHORTEST)
-        return cls(sorted(counts))
+        held = set().union(*texts)
+        return cls(sorted(word for word in held if len(word) >= SHORTEST and word.isalpha()))
 
     def mended(self, text: str) -> str:
         return WORD.sub(self._mend, text)

@@ -27,6 +27,7 @@ LEFT = "{name} has left the chat; the assistant answers again."
 PASSED_ON = "{name} has taken over the chat."
 
 MOST_CANNED = 200
+MOST_TOLD = 50  # chats of one customer
 NO_SUCH_CHAT = Refused("not_found", "There is no such conversation: it may have been erased.")
 HAS_ENDED = Refused("closed", "This chat has ended: it can only be read, and notes can be added.")
 
@@ -140,8 +141,10 @@ async def note(user: Any, thread_id: str, text: str, client_id: str | None = Non
 async def forget(user: Any, thread_id: str, fact_id: int) -> None:
     """Deletes what the agent remembers in this chat, whichever chat of this customer it was said in."""
     conversation = await find(thread_id)
-    if not await journal.read(delete_fact, conversation, user, fact_id):
+    shown_in = await journal.read(delete_fact, conversation, user, fact_id)
+    if not shown_in:
         raise Refused("not_found", "The agent does not remember this (any more).")
+    doorbell.ring(Ring(DESK, frames=tuple({"type": "details", "of": each} for each in shown_in)))
 
 
 async def resolve(user: Any, thread_id: str) -> Standing:
@@ -180,12 +183,18 @@ def write_note(conversation: Conversation, user: Any, text: str, client_id: str 
     return written, new
 
 
-def delete_fact(conversation: Conversation, user: Any, fact_id: int) -> bool:
+def delete_fact(conversation: Conversation, user: Any, fact_id: int) -> set[int]:
+    """The newest chats that it is shown beside; none when it is not there any more."""
     with transaction.atomic():
-        _, deleted = Fact.objects.known_to(conversation).filter(pk=fact_id).delete()
-        if deleted:
-            AuditEntry.record("desk.forgotten", conversation.session_id, user.get_username(), fact=fact_id)
-    return bool(deleted)
+        fact = Fact.objects.known_to(conversation).filter(pk=fact_id).first()
+        if fact is None or not Fact.objects.filter(pk=fact_id).delete()[0]:
+            return set()
+        AuditEntry.record("desk.forgotten", conversation.session_id, user.get_username(), fact=fact_id)
+    shown_in = {conversation.pk, fact.conversation_id}
+    if fact.user_id:
+        theirs = Conversation.objects.filter(user_id=fact.user_id, verified=True).order_by("-updated_at")
+        shown_in |= set(theirs.values_list("pk", flat=True)[:MOST_TOLD])
+    return shown_in
 
 
 async def raise_refusal(done: Outcome) -> None:

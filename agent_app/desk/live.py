@@ -44,6 +44,8 @@ class Desk(Protocol):
 
     def has_note(self, conversation_id: int) -> None: ...
 
+    def has_details(self, conversation_id: int) -> None: ...
+
     def see_people(self, conversation_id: int, people: list[dict[str, Any]]) -> None: ...
 
 
@@ -141,6 +143,9 @@ class LiveDesk:
             case "note":
                 for desk in self._desks:
                     desk.has_note(frame["of"])
+            case "details":
+                for desk in self._desks:
+                    desk.has_details(frame["of"])
             case "staff":
                 self._roll = None
                 self._wake.set()

@@ -194,6 +194,11 @@ class DeskSocket(FrameSocket):
             if subscription.conversation.pk == conversation_id:
                 subscription.has_note()
 
+    def has_details(self, conversation_id: int) -> None:
+        for thread_id, subscription in self._subscriptions.items():
+            if subscription.conversation.pk == conversation_id:
+                self.put({"type": "details", "conversation": thread_id})
+
     def see_people(self, conversation_id: int, people: list[dict[str, Any]]) -> None:
         for thread_id, subscription in self._subscriptions.items():
             if subscription.conversation.pk == conversation_id:

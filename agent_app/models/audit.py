@@ -149,10 +149,12 @@ class AuditEntry(models.Model):
 
     @classmethod
     def keep_of_chats(cls, entries: Sequence["AuditEntry"]) -> None:
-        """As `keep`, without those whose chat was erased meanwhile: what was said in it must not come back."""
+        """As `keep`, without those whose chat was erased meanwhile: what was said in it must not come back.
+
+        An erasure locks its chats before it looks: it waits for this transaction, or this one for it.
+        """
         with transaction.atomic():
-            chats = Conversation.objects.filter(session_id__in={entry.session_id for entry in entries})
-            there = set(chats.values_list("session_id", flat=True))
+            there = Conversation.objects.held({entry.session_id for entry in entries})
             cls.keep([entry for entry in entries if entry.session_id in there])
 
     def write(self) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import random
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from django.db import models
+from django.db import connection, models
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -117,6 +117,19 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def of_customer(self, session_id: str, token: str) -> "Conversation":
         """The one chat that this token opens; DoesNotExist for an unknown session and a foreign token alike."""
         return self.get(session_id=session_id, token_hash=hash_token(token))
+
+    def held(self, session_ids: Collection[str]) -> set[str]:
+        """Those of these that are there, and stay there until the caller's transaction ends; nobody who writes in
+        them waits for that.
+        """
+        found = self.filter(session_id__in=session_ids).order_by("pk").values_list("session_id", flat=True)
+        if connection.vendor != "postgresql" or not session_ids:
+            return set(found)  # SQLite has one writer at a time
+        sql, params = found.query.sql_with_params()
+        with connection.cursor() as cursor:
+            # What a foreign key takes: it conflicts with a deletion alone. Django has no word for it.
+            cursor.execute(f"{sql} FOR KEY SHARE", params)
+            return {row[0] for row in cursor.fetchall()}
 
     def in_line(self) -> "ConversationQuerySet":
         """Those who wait for a person, the longest first. Served by a partial index."""

@@ -1,5 +1,6 @@
 """Letters that the desk owes: to staff about a wish for a person, to a customer who left about a reply."""
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError, models, transaction
@@ -30,9 +31,10 @@ class Seen(models.Model):
 
     @classmethod
     def upto(cls, conversation_id: int, seq: int) -> None:
-        """Never moves back."""
+        """Never moves back. Nothing is kept of a conversation that was erased meanwhile."""
         if not cls.objects.filter(conversation_id=conversation_id, seq__lt=seq).update(seq=seq):
-            cls.objects.get_or_create(conversation_id=conversation_id, defaults={"seq": seq})
+            with suppress(IntegrityError):
+                cls.objects.get_or_create(conversation_id=conversation_id, defaults={"seq": seq})
 
 
 class MailQuerySet(models.QuerySet["Mail"]):

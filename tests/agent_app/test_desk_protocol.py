@@ -23,6 +23,15 @@ OBJECTS = {
 }
 
 
+REMEMBER = """
+from datetime import timedelta
+from django.utils import timezone
+from agent_app.models import Conversation, Fact
+chat, soon = Conversation.objects.get(session_id="{session}"), timezone.now() + timedelta(days=1)
+said = Fact.objects.create(conversation=chat, name="size", value="39", message_seq=1, expires_at=soon).pk
+"""
+
+
 def documented(name: str) -> dict[str, Any]:
     (block,) = re.findall(rf"```json desk object {name}\n(.*?)\n```", DOCUMENT, re.DOTALL)
     return dict(json.loads(block))
@@ -55,7 +64,7 @@ async def both(socket: Socket, *types: str) -> None:
 
 @pytest.mark.integration
 async def test_a_tour_sees_every_documented_frame_and_object(scripted_desk: Desk, office: Office) -> None:
-    may = (*ALL, "agent_app.view_auditentry", "sessions_app.view_session")
+    may = (*ALL, "agent_app.view_auditentry", "agent_app.delete_fact", "sessions_app.view_session")
     code = (
         "from agent_app.models import CannedReply\nCannedReply.objects.create(title='Returns', shortcut='r', text='x')"
     )
@@ -89,6 +98,10 @@ async def test_a_tour_sees_every_documented_frame_and_object(scripted_desk: Desk
         await other.until("error", code="forbidden")
         await socket.send("reply", conversation=thread, client_id="r-1", text="Hello, I am Ana. Let me look.")
         await socket.until("ack", client_id="r-1")
+        fact = office.run(REMEMBER.format(session=chat.session_id))
+        async with ana.rest(scripted_desk.url) as rest:
+            await rest.delete(f"/conversations/{thread}/facts/{fact}/")
+        await socket.until("details")
         await socket.send("typing", conversation=thread, on=True)
         await socket.until("presence")
         await socket.send("presence", online=False)

@@ -166,6 +166,32 @@ async def test_the_whole_story_on_two_instances(two: tuple[Desk, Desk], ana: Per
         await card_of(desk, chat, state="closed")
 
 
+async def test_a_colleague_sees_at_once_what_was_forgotten(two: tuple[Desk, Desk], office: Office) -> None:
+    """Also beside an earlier chat of the same customer, on another instance."""
+    first, second = [await Chat.open(two[0].url, user_id="forgetful") for _ in range(2)]
+    fact = office.run(
+        "from django.utils import timezone\nfrom datetime import timedelta\n"
+        "from agent_app.models import Conversation, Fact\n"
+        "Conversation.objects.filter(user_id='forgetful').update(verified=True)\n"
+        f"chat = Conversation.objects.get(session_id='{first.session_id}')\n"
+        "said = Fact.objects.create(conversation=chat, user_id='forgetful', name='diet', value='vegan', message_seq=1,"
+        " expires_at=timezone.now() + timedelta(days=1)).pk"
+    )
+    may = (*ALL, "agent_app.view_fact", "agent_app.delete_fact")
+    flora, felix = office.hire("flora", may), office.hire("felix", may)
+    async with felix.desk(two[1].url) as colleague, flora.rest(two[0].url) as rest:
+        for chat in (first, second):
+            await colleague.send("subscribe", conversation=thread_of(chat), last_seq=0, last_note=0)
+            await colleague.until("subscribed", conversation=thread_of(chat))
+        done = await rest.delete(f"/conversations/{thread_of(second)}/facts/{fact}/")
+        assert done.status_code == 204
+        missing = {thread_of(first), thread_of(second)}
+        while missing:
+            missing.discard((await colleague.until("details"))["conversation"])
+        again = await rest.delete(f"/conversations/{thread_of(second)}/facts/{fact}/")
+        assert again.status_code == 404
+
+
 async def test_a_desk_that_comes_back_goes_on_where_it_was(two: tuple[Desk, Desk], ana: Person) -> None:
     chat = await Chat.open(two[0].url)
     thread = thread_of(chat)

@@ -243,6 +243,21 @@ def test_seen_never_moves_back() -> None:
     assert Seen.objects.get().seq == 5
 
 
+def test_what_was_seen_of_an_erased_chat_loses_nobody_elses() -> None:
+    async def show() -> None:
+        seen_by = reaching.SeenBy()
+        for conversation_id in (gone, kept.pk):
+            seen_by.note(conversation_id, 2)
+        while (writing := seen_by._writing) is not None and not writing.done():
+            await writing
+
+    kept, erased = waiting_chat(), waiting_chat()
+    gone = erased.pk
+    erased.delete()
+    async_to_sync(show)()
+    assert list(Seen.objects.values_list("pk", "seq")) == [(kept.pk, 2)]
+
+
 # ---- nobody came ----
 
 

@@ -152,6 +152,7 @@ export class Thread {
     delta: (frame) => this.#delta(frame),
     typing: ({ role, on }) => (this.customerTypes = on && role === "customer"),
     presence: ({ people }) => (this.people = people),
+    details: () => this.refresh(),
   };
 
   #subscribed(frame) {

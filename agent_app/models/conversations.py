@@ -212,6 +212,7 @@ class Conversation(models.Model):
             ),
             models.Index(fields=["state", "-updated_at", "-id"], name="conversation_by_state"),
             models.Index(fields=["-updated_at", "-id"], name="conversation_recent"),
+            models.Index(fields=["created_at"], name="conversation_opened"),
             models.Index(fields=["user_id", "-updated_at"], name="conversation_of_user"),
             models.Index(
                 fields=["waiting_since", "id"], name="conversation_waiting", condition=Q(waiting_since__isnull=False)

@@ -9,7 +9,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from agent_app.admin.dashboard import Dashboard
+from agent_app.admin.dashboard import SAMPLE, Dashboard
 from agent_app.knowledge.indexing import knowledge
 from agent_app.models import Article, Conversation, Feedback, Message, UnansweredQuestion
 from tests.staff import live, logged_in, put, store_away  # noqa: F401 - fixtures
@@ -59,17 +59,33 @@ def test_the_desk_in_numbers(live: str) -> None:  # noqa: F811
     Feedback.objects.filter(conversation=long_ago).update(said_at=timezone.now() - timedelta(days=31))
     desk = Dashboard.now()
     assert desk.open == {"ai": 2, "waiting": 2, "human": 1}
-    assert (desk.by_agent, desk.by_person, desk.share_by_agent) == (4, 1, 80)
-    assert desk.first_answer == 3.5
+    assert (desk.answers.by_agent, desk.answers.by_person, desk.share_by_agent) == (4, 1, 80)
+    assert (desk.answers.first, desk.answers.of_newest) == (3.5, None)
     assert (desk.rating, desk.rated) == (4.5, 2)
     assert desk.database_ms > 0
     assert (desk.opened, len(desk.hours), desk.live) == (5, 24, 1)
     assert max(hour.height for hour in desk.hours) <= 60
 
 
+def test_of_more_chats_than_are_counted_it_says_so(client: Client, live: str) -> None:  # noqa: F811
+    now = timezone.now()
+    rows = [
+        Conversation(session_id=f"c{number}", token_hash=f"c{number}", live_until=now, updated_at=at, created_at=at)
+        for number in range(SAMPLE + 1)
+        for at in [now - timedelta(hours=number / SAMPLE)]
+    ]
+    Message.objects.bulk_create(
+        Message(conversation=row, seq=1, public_id=row.session_id, role="agent", text="x", created_at=row.updated_at)
+        for row in Conversation.objects.bulk_create(rows)
+    )
+    page = client.get("/admin/").content.decode()
+    assert f"{SAMPLE} by AI, 0 by people in the newest {SAMPLE} chats" in page
+    assert f"Chats opened in the last 24 hours: {SAMPLE + 1}" in page
+
+
 def test_an_empty_desk(live: str) -> None:  # noqa: F811
     desk = Dashboard.now()
-    assert (desk.open["waiting"], desk.share_by_agent, desk.first_answer, desk.live) == (0, None, None, 0)
+    assert (desk.open["waiting"], desk.share_by_agent, desk.answers.first, desk.live) == (0, None, None, 0)
 
 
 def test_the_index_shows_it_to_whoever_may_see_conversations(client: Client, live: str) -> None:  # noqa: F811

@@ -17,6 +17,9 @@ FOREIGN = (
 EMPTY = "Your message has no words that I could look for. Please tell me in a sentence what you would like to know."
 READ = "I can look into what you attached. What would you like to know about it?"
 PICTURE = "I cannot look at pictures, so please tell me what it is about. A person can look at them. " + PERSON
+NOTED = "Thank you, I have noted this:\n\n{facts}"
+KNOWN = "This is what you told me:\n\n{facts}"
+NOTHING_KNOWN = "You have not told me that yet. I keep what you tell me of your name, your sizes or how to reach you."
 TOO_LONG = "There is more in the help pages that the numbers lead to."
 
 MODEL_AWAY = "Our assistant cannot be reached right now, so here is what I can say without it."

@@ -21,6 +21,7 @@ from agent_app.agent.events import (
 )
 from agent_app.agent.responder import ResponderOptions, Tool
 from agent_app.agent.smalltalk import reply_to, without_greeting
+from agent_app.agent.told import heed
 from agent_app.knowledge.citations import Quotes
 from agent_app.knowledge.documents import Unreadable
 from agent_app.knowledge.retrieval import Band, Findings
@@ -105,6 +106,11 @@ class OfflineResponder:
     async def _look_up(
         self, context: TurnContext, tools: Mapping[str, Tool], draft: Draft
     ) -> AsyncGenerator[Event, None]:
+        noted = await heed(context, tools)
+        if noted is not None:
+            draft.parts.append(noted.text)
+            draft.tools += noted.tools
+            return
         parts = questions.split(without_greeting(context.question), is_change)
         asked = []
         for part in parts:

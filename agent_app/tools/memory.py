@@ -35,8 +35,9 @@ async def remember(
     if source is None:
         # Else an article, an attachment or a tool's result could write the customer's memory.
         raise NotAllowed("only what the customer has written in this chat can be remembered, in their own words")
-    kept = await journal.read(keep, context.thread_id, name, value, source.seq)
-    return "It is remembered." if kept else "Nothing is remembered on this desk; it was not kept."
+    if not await journal.read(keep, context.thread_id, name, value, source.seq):
+        raise NotAllowed("nothing is remembered on this desk; it was not kept")
+    return "It is remembered."
 
 
 def said_in(context: TurnContext, value: str) -> ChatMessage | None:

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 BACKENDS = ("crm", "billing", "inventory")  # each with a module of its tools here
 OFFLINE = "agent_app.agent.offline.OfflineResponder"
-# The memory's two ends: what is worth remembering only a model can tell.
+# The memory's two ends: whoever has one has the other.
 RECALL, REMEMBER = "agent_app.tools.memory.recall", "agent_app.tools.memory.remember"
 WITH_MODEL = "agent_app.agent.llm.LanguageModelResponder"  # imports pydantic-ai: named by path, loaded when configured
 # Seconds that every call leaves of its turn, so that what came of it can still be said.
@@ -192,7 +192,7 @@ def load_tools() -> dict[str, RegisteredTool]:
     Raises TypeError for a tool whose arguments have no schema.
     """
     functions = [import_string(path) for path in settings.AGENT_TOOLS]
-    if settings.AGENT_MODEL and RECALL in settings.AGENT_TOOLS:
+    if RECALL in settings.AGENT_TOOLS:
         functions.append(import_string(REMEMBER))
     for backend in backends_with_tools():
         functions += import_module(f"agent_app.tools.{backend}").TOOLS

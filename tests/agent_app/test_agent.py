@@ -311,7 +311,8 @@ async def test_scripted_says_one_sentence() -> None:
 def test_the_default_agent(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         agent = build_agent()
-    assert sorted(agent.tools) == ["ask_for_person", "read_attachment", "recall", "search_knowledge"]
+    memory = ["recall", "remember"]  # one of the four, with two ends
+    assert sorted(agent.tools) == ["ask_for_person", "read_attachment", *memory, "search_knowledge"]
     assert "Agent initialized with 4 tools (legacy mode)" in caplog.text
 
 

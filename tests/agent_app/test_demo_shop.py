@@ -54,6 +54,18 @@ async def test_where_is_my_order_1042(ana: Chat) -> None:
     assert answer["metadata"]["circuit_breakers"]["inventory"]["state"] == "closed"
 
 
+async def test_what_a_customer_tells_is_known_in_their_next_chat(ana: Chat, shop_desk: Desk) -> None:
+    noted = await ana.say("Hi, my name is Ana and my shoe size is 42.5")
+    assert "- name: Ana\n- shoe size: 42.5" in noted["reply"]["text"]
+    assert noted["metadata"]["tools_used"] == ["remember"]
+    assert "- shoe size: 42.5" in (await say(ana, "What is my shoe size?"))["text"]
+    again = await Chat.open(shop_desk.url, identity=identity())
+    assert "- name: Ana" in (await say(again, "who am I?"))["text"]
+    somebody = await Chat.open(shop_desk.url, user_id="C-1001")  # who only claims to be her
+    assert "You have not told me that yet." in (await say(somebody, "What is my name?"))["text"]
+    assert "42.5" not in (await say(somebody, "What is my shoe size?"))["text"]
+
+
 @pytest.mark.parametrize(
     "question", ["1042", "order #1042", "has order 1042 shipped?", "hello, when will order no. 1042 arrive?"]
 )

@@ -14,12 +14,14 @@ from django.utils import timezone
 
 from agent_app.agent.events import ChatMessage, TurnContext
 from agent_app.agent.spending import Spent
+from agent_app.agent.told import heed
 from agent_app.journal import journal
 from agent_app.models import Conversation, ConversationSummary, ConversationUse, DailyUse, Fact
 from agent_app.models.memory import MOST_FACTS
 from agent_app.notes import DeskNotes
 from agent_app.tools.failures import NotAllowed
 from agent_app.tools.memory import recall, remember
+from agent_app.tools.registry import RegisteredTool
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
@@ -119,6 +121,18 @@ def test_memory_is_bounded_and_can_be_off(settings: Any) -> None:
     assert "f0" not in facts(conversation)
     settings.AGENT_MEMORY_DAYS = 0
     assert Fact.objects.remember(chat(), "diet", "vegan", 1) is None
+    with pytest.raises(NotAllowed, match="nothing is remembered"):
+        keep(conversation, "I am vegan", "diet", "vegan")
+
+
+@pytest.mark.parametrize("days", [0, 90])
+def test_without_memory_nothing_is_said_to_be_noted(days: int, settings: Any) -> None:
+    settings.AGENT_MEMORY_DAYS = days
+    tools = {
+        function.__name__: RegisteredTool(function.__name__, function, function.policy) for function in (remember,)
+    }
+    noted = async_to_sync(heed)(turn(chat(), "My name is Ana"), tools)
+    assert (noted is not None) == bool(days) == Fact.objects.exists()
 
 
 def test_a_customers_facts_are_found_and_go_with_the_chats() -> None:

@@ -46,7 +46,8 @@ STILL_WAITING = "Your request is with our team under ticket {ticket}, and a pers
 # ---- about something to confirm; {summary} is the tool's own sentence ----
 
 YES, NO = "Yes, I confirm.", "No, leave it as it is."  # what a click on the card says
-ASK = "{summary}\n\nShall I do this? Nothing happens before you confirm it."
+SHALL_I = "Shall I do this? Nothing happens before you confirm it."
+ASK = "{summary}\n\n" + SHALL_I
 ON_THE_CARD = "Nothing is changed before you confirm what stands on the card below."
 DONE = "Done: {summary}"
 LEFT = "All right, I leave it as it is. Not done: {summary}"
@@ -98,7 +99,14 @@ NO_ORDER_FOR = {
     "return_order": "You have no delivered order that could be returned.",
     "change_delivery_address": "You have no order whose address can still be changed: that goes until it is packed.",
 }
-ONE_AT_A_TIME = "I do one change at a time: tell me about the next one after this."
+ONE_AT_A_TIME = "I do one change at a time, so this one is left for now: {summary}\n\nTell me about it afterwards."
+AT_ONCE = "That is more than I do at once: ask me again about {orders}."
+MORE_ASKED = "There is more in your message than I answer at once: ask me again about what is missing here."
+NONE_IN_STATE = {
+    "cancel_order": "None of your orders is cancelled.",
+    "return_order": "No return of an order of yours is under way.",
+}
+NOT_IN_STATE = {"cancel_order": "It is not cancelled.", "return_order": "No return of it is under way."}
 
 TO_THIS_ADDRESS = "to this address:"  # in the summary of a change of address
 

@@ -9,14 +9,15 @@ from agent_app.agent import catalogue
 from agent_app.agent.errands import Errand
 from agent_app.agent.events import NeedsConfirmation, ToolError, ToolResult, TurnContext
 from agent_app.agent.responder import Tool, call_tool
+from agent_app.agent.wishes import ADDRESS, CANCEL, RETURN
 
 MOST_LISTED = 5
 OFFERED = 4  # orders to choose from
 # In which states an order is one for the errand, and how its choice is worded, so that the words are the errand again.
 CHANGES = {
-    "cancel_order": ("received", "Cancel order {number}"),
-    "return_order": ("delivered", "Return order {number}"),
-    "change_delivery_address": ("received", "Change the address of order {number}"),
+    CANCEL: ("received", "Cancel order {number}"),
+    RETURN: ("delivered", "Return order {number}"),
+    ADDRESS: ("received", "Change the address of order {number}"),
 }
 
 
@@ -39,9 +40,7 @@ async def do(errand: Errand, context: TurnContext, tools: Mapping[str, Tool]) ->
     outcome = await call_tool(tools, context, errand.tool, errand.arguments)
     used = (errand.tool,)
     if isinstance(outcome, NeedsConfirmation):
-        asks = catalogue.ASK.format(summary=outcome.summary)
-        text = f"{asks}\n\n{catalogue.ONE_AT_A_TIME}" if errand.more else asks
-        return Report(text, used, confirm=outcome)
+        return Report(catalogue.ASK.format(summary=outcome.summary), used, confirm=outcome)
     if isinstance(outcome, ToolResult):
         return replace(SAY[errand.tool](outcome.value, errand), tools=used)
     return replace(trouble(outcome, errand), tools=used)
@@ -69,7 +68,7 @@ async def choose_order(errand: Errand, context: TurnContext, tools: Mapping[str,
     if not fitting:
         return Report(catalogue.NO_ORDER_FOR[errand.tool], (listed.tool,))
     if len(fitting) == 1:
-        missing = "address" if errand.tool == "change_delivery_address" else None
+        missing = "address" if errand.tool == ADDRESS else None
         return await do(Errand(errand.tool, {"order_number": fitting[0]["number"]}, missing), context, tools)
     choices = tuple(
         {"id": f"{errand.tool}-{order['number']}", "label": label.format(number=order["number"])}
@@ -84,7 +83,15 @@ async def choose_order(errand: Errand, context: TurnContext, tools: Mapping[str,
 
 
 def say_order(order: Mapping[str, Any], errand: Errand) -> Report:
-    return Report(about_order(order))
+    return Report(f"{about_order(order)} {about_change(order, errand.about)}".strip())
+
+
+def about_change(order: Mapping[str, Any], asked: str) -> str:
+    """The answer to "was it cancelled?", where the order's state does not give it by itself."""
+    if asked == ADDRESS:
+        return f"It is sent to {order['address']}." if order.get("address") else ""
+    unchanged = order["status"] in {"received", "packed", "shipped", "delivered"}
+    return catalogue.NOT_IN_STATE.get(asked, "") if unchanged else ""
 
 
 def about_order(order: Mapping[str, Any]) -> str:
@@ -106,8 +113,11 @@ STATES = {
     "shipped": "has been shipped",
     "delivered": "has been delivered",
     "cancelled": "is cancelled",
-    "return_requested": "is on its way back to us",
+    "return_requested": "is to come back to us, its return is under way",
 }
+
+
+IN_STATE = {CANCEL: {"cancelled"}, RETURN: {"return_requested", "returned", "refunded"}}
 
 
 def items(order: Mapping[str, Any]) -> str:
@@ -118,6 +128,9 @@ def items(order: Mapping[str, Any]) -> str:
 def say_orders(orders: list[Mapping[str, Any]], errand: Errand) -> Report:
     if not orders:
         return Report("I find no orders of yours.")
+    if errand.about in IN_STATE:
+        changed = [order for order in orders if order["status"] in IN_STATE[errand.about]][:MOST_LISTED]
+        return Report("\n\n".join(map(about_order, changed)) or catalogue.NONE_IN_STATE[errand.about])
     under_way = [order for order in orders if order["status"] in {"received", "packed", "shipped"}]
     shown = (under_way or orders)[:MOST_LISTED]
     if len(shown) == 1:
@@ -150,7 +163,7 @@ def say_balance(balance: Mapping[str, Any], errand: Errand) -> Report:
 
 def say_stock(product: Mapping[str, Any], errand: Errand) -> Report:
     said = str(errand.arguments["product"]).lower()
-    if not any(word in said for word in words_of(product["name"])) and product["sku"].lower() not in said:
+    if not set(words_of(said)) & set(words_of(product["name"])) and product["sku"].lower() not in said:
         return Report("", found=False)
     counts = {
         str(row.get("place")): row.get("count", 0) for row in product.get("stock") or () if isinstance(row, Mapping)

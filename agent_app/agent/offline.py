@@ -3,11 +3,12 @@
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from agent_app.agent import catalogue, questions
 from agent_app.agent.doing import Report, do
-from agent_app.agent.errands import Errand, errand_of, is_change
+from agent_app.agent.errands import Errand, is_change
 from agent_app.agent.events import (
     Answer,
     ChatMessage,
@@ -19,6 +20,7 @@ from agent_app.agent.events import (
     ToolStarted,
     TurnContext,
 )
+from agent_app.agent.replies import errands_of, is_reply
 from agent_app.agent.responder import ResponderOptions, Tool
 from agent_app.agent.smalltalk import reply_to, without_greeting
 from agent_app.agent.told import heed
@@ -28,6 +30,7 @@ from agent_app.knowledge.retrieval import Band, Findings
 
 CHOICES = 3
 MOST_ATTACHMENTS = 5
+MOST_ORDERS = 4  # of one question
 ATTACHED_AT = 0.35  # cosine from which a passage of an attachment is to the point
 NUMBER = re.compile(
     r"^\W*(?:(?:what|how) about\s+)?(?:(?:number|option|no\.?|nr\.?|the)\s+)?"
@@ -47,10 +50,12 @@ class Draft:
     unanswered: list[str] = field(default_factory=list)
     choices: tuple[dict[str, Any], ...] = ()
     confirm: NeedsConfirmation | None = None
+    asks: str = ""  # to confirm it: said last, so that a yes is one to it
     tools: list[str] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)  # attachments of which it was said that they cannot be read
     read: bool = False  # an attachment has answered the question in hand
     hint: str = ""  # said after what the help pages answer
+    last: str = ""  # said after all answers
 
     def report(self, errand: Errand, report: Report) -> bool:
         """Takes in what came of an errand; False where the help pages are still to be asked."""
@@ -58,12 +63,13 @@ class Draft:
         if not report.found:
             self.hint = report.text
             return False
-        if report.confirm is not None and self.confirm is not None:
-            self.parts.append(catalogue.ONE_AT_A_TIME)
-            return True
-        self.parts.append(report.text)
         self.choices = report.choices or self.choices
-        self.confirm = report.confirm or self.confirm
+        if report.confirm is None:
+            self.parts.append(report.text)
+        elif self.confirm is None:
+            self.confirm, self.asks = report.confirm, report.text
+        else:
+            self.parts.append(catalogue.ONE_AT_A_TIME.format(summary=report.confirm.summary))
         return True
 
     def answer(self, longest: int) -> Answer:
@@ -71,12 +77,12 @@ class Draft:
         text = ""
         for part in self.parts:
             longer = f"{text}\n\n{part}" if text else part
-            if len(longer) > longest:
+            if len(longer) > longest - len(self.asks):
                 text = f"{text}\n\n{catalogue.TOO_LONG}" if text else part[:longest]
                 break
             text = longer
         return Answer(
-            text,
+            f"{text}\n\n{self.asks}".strip() if self.asks else text,
             citations=tuple(self.quotes.citations),
             choices=self.choices,
             confirm=self.confirm,
@@ -99,6 +105,7 @@ class OfflineResponder:
                 yield event
         else:
             draft.parts.append(said)
+        draft.parts += [draft.last] if draft.last else []
         answer = draft.answer(context.max_reply)
         yield Text(answer.text)
         yield answer
@@ -111,17 +118,26 @@ class OfflineResponder:
             draft.parts.append(noted.text)
             draft.tools += noted.tools
             return
-        parts = questions.split(without_greeting(context.question), is_change)
+        parts = questions.split(without_greeting(context.question), is_change, partial(is_reply, context))
+        if len(parts) > questions.MOST:
+            draft.last = catalogue.MORE_ASKED
+            parts = parts[: questions.MOST]
         asked = []
+        named: frozenset[str] = frozenset()
         for part in parts:
-            errand = errand_of(context, part, tools)
-            if errand is not None:
+            errands = errands_of(context, part, tools, named)
+            named = frozenset(
+                str(each.arguments["order_number"]) for each in errands if each.arguments.get("order_number")
+            )
+            answered = False
+            for errand in errands[:MOST_ORDERS]:
                 yield ToolStarted(errand.tool)
-                answered = draft.report(errand, await do(errand, context, tools))
+                answered = draft.report(errand, await do(errand, context, tools)) or answered
                 yield ToolEnded(errand.tool)
-                if answered:
-                    continue
-            asked.append(part)
+            if left := errands[MOST_ORDERS:]:
+                draft.parts.append(catalogue.AT_ONCE.format(orders=orders_of(left)))
+            if not answered:
+                asked.append(part)
         if parts and not asked:
             return
         chosen = chosen_of(context) if len(parts) == 1 else None
@@ -183,6 +199,10 @@ class OfflineResponder:
                 quoted = draft.quotes.quote(hit.source, hit.passage)
                 draft.parts += [quoted] if quoted else []
                 draft.read = True
+
+
+def orders_of(errands: Sequence[Errand]) -> str:
+    return ", ".join(f"order {errand.arguments['order_number']}" for errand in errands)
 
 
 def what_to_do_with(attachments: Sequence[Mapping[str, Any]]) -> str:

@@ -20,7 +20,13 @@ SECOND = re.compile(
     r"(?:,\s*|\s+)(?:and|also|and also|or)\s+"
     r"(?=(?:how|what|when|where|which|who|why|can i|can you|could you|do you|do i|is there|are there)\b"
     r"|(?:please\s+)?(?:tell me|let me know|show me)\b"
-    r"|(?:please\s+)?(?:cancel|return|track|send back|change|update)\b[^.?!]{0,40}?(?:\border\s+#?\d{3,10}|\b\d{4})\b)",
+    r"|(?:please\s+)?(?:cancel|return|refund|track|send|ship|deliver|redirect|change|update)\b[^.?!]{0,40}?(?:\border\s+#?\d{3,10}|\b\d{4})\b)",
+    re.IGNORECASE,
+)
+# Asks for what was just said, and nothing else.
+CAN_YOU = re.compile(
+    r"^\W*(?:and )?(?:(?:can|could|will|would) (?:you|we|i)\b.*\b(?:that|this|it)\b"
+    r"|(?:is|would) (?:that|this|it)(?: be)? (?:possible|ok(?:ay)?|all ?right|fine)\b)",
     re.IGNORECASE,
 )
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -36,10 +42,15 @@ SHORT = 6  # words: longer messages say what they are about
 MOST_BEFORE = 3  # earlier messages that a follow-up is understood with
 
 
-def split(text: str, is_change: Callable[[str], bool] = lambda part: False) -> list[str]:
+def never(part: str) -> bool:
+    return False
+
+
+def split(text: str, is_change: Callable[[str], bool] = never, is_reply: Callable[[str], bool] = never) -> list[str]:
     """The questions in a message, each with the statements before it, for those say what it is about.
 
-    What asks for a change (`is_change`) is whole in itself: what was said before and after is about something else.
+    What asks for a change (`is_change`) or answers us (`is_reply`) is whole in itself: what was said before and after
+    is about something else.
     """
     found: list[str] = []
     waiting: list[str] = []
@@ -54,7 +65,10 @@ def split(text: str, is_change: Callable[[str], bool] = lambda part: False) -> l
                 found.append(part)
                 waiting, changes = [], True
             elif part.endswith("?") or ASKING.match(part):
-                if changes and POINTS_BACK.search(part):  # "Cancel order 1050. Can you do that?"
+                if is_reply(reply := " ".join(waiting[:-1])):  # "12 Oak Lane, Galway. And when will it arrive?"
+                    found.append(reply)
+                    waiting = [part]
+                if changes and CAN_YOU.match(part):  # "Cancel order 1050. Can you do that?"
                     found[-1] = " ".join([found[-1], *waiting])
                 else:
                     found.append(" ".join(waiting))
@@ -62,9 +76,12 @@ def split(text: str, is_change: Callable[[str], bool] = lambda part: False) -> l
                 waiting = []
     if not found:
         return [" ".join(waiting)] if waiting else []
-    if waiting and len(found) == 1:
-        found[0] = " ".join([found[0], *waiting])
-    return found[:MOST]
+    rest = " ".join(waiting)
+    if waiting and is_reply(rest):
+        found.append(rest)
+    elif waiting and len(found) == 1:
+        found[0] = f"{found[0]} {rest}"
+    return found
 
 
 def is_follow_up(text: str) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from agent_app.agent import catalogue, questions
-from agent_app.agent.errands import Errand, errand_of, is_change, understood
 from agent_app.agent.events import Answer, ChatMessage, Event, Text, ToolEnded, ToolStarted, TurnContext
 from agent_app.agent.loop import CustomerSupportAgent
 from agent_app.agent.offline import OfflineResponder
@@ -182,38 +181,6 @@ async def test_a_yes_or_no_to_nothing_is_asked_about(agent: CustomerSupportAgent
     assert answer.unanswered is None
 
 
-def offered_address(said: str) -> Errand | None:
-    card = {"id": "abc", "summary": "Send order 1053 (1 × Scarf; €40.00) to this address: 12 Shop Street, Galway"}
-    messages = (
-        ChatMessage(1, "agent", f"{card['summary']}\n\nShall I do this?", confirm=card),
-        ChatMessage(2, "customer", said),
-    )
-    context = TurnContext("t", "s", "ai", "C-1", True, {}, messages, 1, "ESC-1", 0.0, 8000)
-    return errand_of(context, said, {"change_delivery_address": None, "cancel_order": None})
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        "no, 14 Shop Street, Galway, H91 X2Y3",
-        "No. 14 Shop Street, Galway, H91 X2Y3.",
-        "sorry, I meant 14 Shop Street, Galway, H91 X2Y3",
-        "no wait, please send it to 14 Shop Street, Galway, H91 X2Y3",
-        "14 Shop Street, Galway, H91 X2Y3",
-    ],
-)
-def test_an_address_that_was_offered_is_corrected(said: str) -> None:
-    wanted = {"order_number": "1053", "address": "14 Shop Street, Galway, H91 X2Y3"}
-    assert offered_address(said) == Errand("change_delivery_address", wanted)
-
-
-@pytest.mark.parametrize(
-    "said", ["no", "no, wait for me", "I bought 14 of them", "no, is 14 Shop Street in Galway?", "3 days is too long"]
-)
-def test_what_is_no_address_corrects_none(said: str) -> None:
-    assert offered_address(said) is None
-
-
 @pytest.mark.parametrize(
     "text", ["hello, where is my order?", "thanks, but how do I return it?", "help me find my parcel"]
 )
@@ -329,31 +296,6 @@ def test_the_default_agent(caplog: pytest.LogCaptureFixture) -> None:
 )
 def test_questions_of_a_message(text: str, parts: list[str]) -> None:
     assert questions.split(text) == parts
-
-
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [
-        ("Where is order 1053? And cancel order 1031.", [("order_status", "1053"), ("cancel_order", "1031")]),
-        ("where is order 1053 and cancel order 1031", [("order_status", "1053"), ("cancel_order", "1031")]),
-        ("cancel order 1050 and where is order 1042?", [("cancel_order", "1050"), ("order_status", "1042")]),
-        ("Return order 1031. Cancel order 1050.", [("return_order", "1031"), ("cancel_order", "1050")]),
-        ("I have order 1042. Cancel order 1050.", [("cancel_order", "1050")]),
-        ("I have order 1042, and want to cancel 1050", [("cancel_order", "1050")]),
-        ("Cancel order 1050. Can you do that?", [("cancel_order", "1050")]),
-        ("My order is 1042. Where is it?", [("order_status", "1042")]),
-        ("order 1050: cancel it please", [("cancel_order", "1050")]),
-        ("Can you cancel 1050 and tell me where 1042 is?", [("cancel_order", "1050"), ("order_status", "1042")]),
-        ("Tell me where 1042 is and cancel 1050", [("order_status", "1042"), ("cancel_order", "1050")]),
-        (
-            "cancel 1050 and please let me know when 1042 will arrive",
-            [("cancel_order", "1050"), ("order_status", "1042")],
-        ),
-    ],
-)
-def test_each_thing_that_is_wanted_with_its_own_order(text: str, wanted: list[tuple[str, str]]) -> None:
-    parts = [understood(part) for part in questions.split(text, is_change)]
-    assert [(found.tool, found.arguments["order_number"]) for found in parts if found] == wanted
 
 
 SENTENCES = re.compile(r"(?<=[.!?:])\s+|\n+")

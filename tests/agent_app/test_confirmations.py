@@ -16,7 +16,7 @@ from agent_app.models.refusal import Refused
 from agent_app.models.turns import CustomerMessage, TakeOver
 from agent_app.tools.registry import without_links
 from agent_app.tools.trail import trail
-from tests.order_system import OrderSystem, as_json
+from tests.order_system import ORDER, OrderSystem, as_json
 from tests.talk import Talk
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
@@ -172,10 +172,36 @@ async def test_a_yes_that_goes_on_is_no_yes_and_is_told_so(ana: Talk, shop: Orde
     assert shop.effects == [confirmation]
 
 
-async def test_two_orders_in_a_breath_are_asked_about_one_by_one(ana: Talk, shop: OrderSystem) -> None:
-    reply = await ana.say("cancel orders 1050 and 1043")
+@pytest.mark.parametrize("said", ["cancel orders 1050 and 1051", "cancel 1050 / 1051", "cancel 1050, cancel 1051"])
+async def test_of_two_orders_in_a_breath_it_is_said_which_is_left(ana: Talk, shop: OrderSystem, said: str) -> None:
+    shop.orders["1051"] = {**ORDER, "number": "1051"}
+    reply = await ana.say(said)
     assert reply["confirm"]["summary"].startswith("Cancel order 1050")
-    assert reply["text"].endswith(catalogue.ONE_AT_A_TIME)
+    assert "I do one change at a time, so this one is left for now: Cancel order 1051 (" in reply["text"]
+    assert (await ana.say("yes"))["text"].startswith("Order 1050 is cancelled.")
+    assert shop.orders["1051"]["status"] == "received"
+
+
+async def test_of_two_orders_that_is_none_of_hers_is_said(ana: Talk, shop: OrderSystem) -> None:
+    reply = await ana.say("cancel orders 1043 and 1050")
+    assert "I find no order 1043 of yours." in reply["text"]
+    assert reply["confirm"]["summary"].startswith("Cancel order 1050")
+
+
+async def test_whether_it_was_done_is_asked_in_many_words(ana: Talk, shop: OrderSystem) -> None:
+    """After a change that nobody knows of, and a no to trying it again."""
+    confirmation = await ana.offer()
+    lease = await ana.click(confirmation)
+
+    def lost() -> Any:
+        return shop.own_answer("POST", "/orders/1050/cancel", confirmation) and as_json({}, 500)
+
+    shop.script = [as_json(shop.orders["1050"]), lost, as_json({}, 500), as_json({}, 500)]
+    await ana.turn(lease)
+    assert "ask me how it stands" in (await ana.say("no"))["text"]
+    for words in ("how does it stand?", "Did it work?"):
+        assert (await ana.say(words))["text"].startswith("Order **1050** is cancelled")
+    assert shop.effects == [confirmation]
 
 
 async def test_every_call_is_in_the_audit_without_the_customers_words(ana: Talk, shop: OrderSystem) -> None:
@@ -197,6 +223,11 @@ async def test_a_customers_message_shows_nothing_of_the_decision_on_the_wire(ana
 # ---- what counts as a word on it ----
 
 
+def offered(summary: str) -> ChatMessage:
+    text = catalogue.ASK.format(summary=summary)
+    return ChatMessage(2, "agent", text, confirm={"id": "abc", "summary": summary})
+
+
 @pytest.mark.parametrize(
     ("texts", "agreed"),
     [
@@ -210,7 +241,7 @@ async def test_a_customers_message_shows_nothing_of_the_decision_on_the_wire(ana
     ],
 )
 def test_only_a_clear_word_counts(texts: list[str], agreed: bool | None) -> None:
-    offer = ChatMessage(2, "agent", "Cancel it. Shall I?", confirm={"id": "abc", "summary": "Cancel it."})
+    offer = offered("Cancel it.")
     asked = tuple(ChatMessage(3 + place, "customer", text) for place, text in enumerate(texts))
     messages = (ChatMessage(1, "customer", "cancel it"), offer, *asked)
     context = TurnContext("t", "s", "ai", "C-1", True, {}, messages, 1, "ESC-1", 0.0, 8000)
@@ -219,9 +250,8 @@ def test_only_a_clear_word_counts(texts: list[str], agreed: bool | None) -> None
 
 
 def test_a_yes_to_something_else_confirms_nothing() -> None:
-    offer = ChatMessage(2, "agent", "Cancel it. Shall I?", confirm={"id": "abc", "summary": "Cancel it."})
     messages = (
-        offer,
+        offered("Cancel it."),
         ChatMessage(3, "customer", "hm"),
         ChatMessage(4, "agent", "Anything else?"),
         ChatMessage(5, "customer", "yes"),
@@ -230,12 +260,70 @@ def test_a_yes_to_something_else_confirms_nothing() -> None:
     assert consent_of(context) is None
 
 
-def test_a_yes_to_what_a_model_asked_beside_the_card_confirms_nothing() -> None:
-    card = {"id": "abc", "summary": "Cancel order 1050."}
-    for text, counts in (("Shall I tell you more?", False), ("Cancel order 1050.\n\nShall I do this?", True)):
-        messages = (ChatMessage(1, "agent", text, confirm=card), ChatMessage(2, "customer", "yes"))
-        context = TurnContext("t", "s", "ai", "C-1", True, {}, messages, 0, "ESC-1", 0.0, 8000)
-        assert (consent_of(context) is not None) is counts
+def agreed_to(offer: ChatMessage, said: str) -> bool | None:
+    messages = (ChatMessage(1, "customer", "cancel it"), offer, ChatMessage(3, "customer", said))
+    consent = consent_of(TurnContext("t", "s", "ai", "C-1", True, {}, messages, 2, "ESC-1", 0.0, 8000))
+    return consent.decision.agreed if consent else None
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [
+        ("Shall I tell you more?", None),
+        ("{ask}", True),
+        ("You may keep the beanie.\n\n{ask}", True),
+        ("{ask}\n\nShall I tell you more?", None),
+        ("Cancel order 1050. And do you want a voucher?", None),
+    ],
+)
+def test_a_yes_is_one_to_what_was_asked_last_in_words(text: str, counts: bool | None) -> None:
+    """A model may have asked for something else beside the card."""
+    summary = "Cancel order 1050."
+    said = text.format(ask=catalogue.ASK.format(summary=summary))
+    offer = ChatMessage(2, "agent", said, confirm={"id": "abc", "summary": summary})
+    assert agreed_to(offer, "yes") is counts
+
+
+CANCEL = "Cancel order 1051 (1 × Claddagh stove set; €114.00). You get the money back the way you paid."
+SEND = "Send order 1053 (1 × Galtee 38 backpack; €159.00) to this address: 12 Shop Street, Galway"
+
+
+@pytest.mark.parametrize(
+    ("summary", "said"),
+    [
+        (CANCEL, "Yes, cancel order 1051"),
+        (CANCEL, "yes please cancel order #1051."),
+        (CANCEL, "Yes, please cancel it!"),
+        (CANCEL, "ok, cancel order 1051 please"),
+        (CANCEL, "Sure, call off 1051"),
+        (CANCEL, "yes, go ahead and cancel the order, thanks"),
+        (CANCEL.replace("Cancel", "Return"), "yes, send back order 1051"),
+        (SEND, "yes, change the address of order 1053"),
+        (SEND, "yes please send it"),
+    ],
+)
+def test_a_yes_may_say_what_the_card_says(summary: str, said: str) -> None:
+    assert agreed_to(offered(summary), said) is True
+
+
+@pytest.mark.parametrize(
+    ("summary", "said"),
+    [
+        (CANCEL, "Yes, cancel order 1053"),  # another order
+        (CANCEL, "Yes, return order 1051"),  # another act
+        (CANCEL, "cancel order 1051"),  # no yes: asked once more
+        (CANCEL, "ok, cancel it"),  # the order, or the question?
+        (CANCEL, "Yes, cancel order 1051 and 1053"),
+        (CANCEL, "Yes, cancel order 1051 but keep the beanie"),
+        (CANCEL, "Yes, cancel order 1051 if it is free"),
+        (CANCEL, "Did you cancel order 1051?"),
+        (CANCEL.replace("Cancel", "Return"), "yes, cancel it"),
+        (SEND, "yes, send it to 14 Shop Street"),
+        ("Change your e-mail address to a@example.com.", "yes, change order 1051"),
+    ],
+)
+def test_a_yes_that_says_something_else_is_none(summary: str, said: str) -> None:
+    assert agreed_to(offered(summary), said) is not True
 
 
 def test_nothing_in_a_summary_can_be_clicked() -> None:

@@ -8,12 +8,14 @@ from dataclasses import replace
 import pytest
 
 from agent_app.agent import catalogue
-from agent_app.agent.events import Answer, ChatMessage, Deed, Text, TurnContext
+from agent_app.agent.consent import consent_of
+from agent_app.agent.events import Answer, ChatMessage, Decision, Deed, Text, TurnContext
 from agent_app.agent.llm import LanguageModelResponder
 from agent_app.agent.loop import CustomerSupportAgent
 from agent_app.agent.responder import Known, ResponderOptions
 from agent_app.agent.spending import Prices, Spent
-from tests.model_server import Body, ModelServer, Reply, falls_silent, in_turn, says
+from agent_app.tools.registry import RegisteredTool, tool
+from tests.model_server import Body, ModelServer, Reply, calls, falls_silent, in_turn, says
 
 pytestmark = pytest.mark.integration
 
@@ -157,3 +159,26 @@ async def test_what_was_just_done_backs_what_the_model_says_of_it_and_no_more(mo
         answer = [event async for event in events if isinstance(event, Answer)][-1]
         assert answer.text.startswith(deed.text)
         assert (said in answer.text) is passes, answer.text
+
+
+@tool(writes=True, confirm="Cancel order {order_number}.")
+async def cancel_order(context: TurnContext, order_number: str) -> str:
+    """Cancels an order."""
+    return "cancelled"
+
+
+@pytest.mark.parametrize("said", ["Shall I tell you more?", catalogue.ASK.format(summary="Cancel order 1050.")])
+async def test_beside_a_models_words_a_typed_yes_confirms_nothing(model: ModelServer, said: str) -> None:
+    """Nobody knows what it is a yes to: the model may ask what an attacker wants. The card is clicked."""
+    model.script = in_turn(calls(("cancel_order", {"order_number": "1050"})), says(said))
+    made = agent(Notebook())
+    made.tools = {"cancel_order": RegisteredTool("cancel_order", cancel_order, cancel_order.policy)}
+    answer = await answer_of(made, turn())
+    assert answer.confirm is not None
+    assert answer.text == f"{said}\n\n{catalogue.ON_THE_CARD}"
+    card = {"id": answer.confirm.id, "summary": answer.confirm.summary}
+    for word in ("yes", "yes, cancel order 1050"):
+        log = (ChatMessage(2, "agent", answer.text, confirm=card), ChatMessage(3, "customer", word))
+        assert consent_of(replace(turn(), messages=log, answered_upto=2)) is None
+    clicked = ChatMessage(3, "customer", catalogue.YES, decision=Decision(answer.confirm.id, True))
+    assert consent_of(replace(turn(), messages=(log[0], clicked), answered_upto=2)) is not None

@@ -1,0 +1,186 @@
+"""A customer's words as a reply to what we said last: an address, a choice, a right number, "did it work?"."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from agent_app.agent import addresses, catalogue
+from agent_app.agent.errands import GENERAL, Errand, understood
+from agent_app.agent.events import ChatMessage, TurnContext
+from agent_app.agent.numbers import BETWEEN, numbers_in
+from agent_app.agent.wishes import ADDRESS, CANCEL, OPENERS, RETURN
+
+LONGEST = 400  # characters of a reply to a question of ours
+
+PLACE = re.compile(
+    r"^\W*(?:(?:number|option|no\.?|the)\s+)?(\d|first|second|third|fourth|last)(?:\s+one)?(?:,? please)?\W*$"
+)
+PLACES = {"first": 1, "second": 2, "third": 3, "fourth": 4}
+ALL_OF_THEM = re.compile(r"^\W*(?:both|all)(?: of (?:them|these|those))?(?:,? please)?\W*$")
+ALONE = re.compile(
+    r"^\W*(?:(?:oh|ah|sorry|my mistake|i (?:meant|mean)|it(?:'s| is| was| should be)|orders?|number|no\.?|the"
+    r"|one|both)\W+)*"
+    rf"(?P<numbers>\d{{3,10}}(?:{BETWEEN.pattern}\d{{3,10}})*)(?:,? (?:please|sorry|instead|of course))?\W*$"
+)
+SPOKEN_OF = re.compile(r"\border \*{0,2}(\d{3,10})\b", re.IGNORECASE)
+IT = r"(?:it|that|this)(?: one)?"
+ABOUT_IT = re.compile(
+    rf"\b(?:cancel|return|refund|track|send) {IT}\b|\bstatus of {IT}\b|\bwhere(?: is|'s) {IT}\b|\bwhen (?:will"
+    rf"|does|is) {IT}\b"
+    rf"|\b(?:has|is|was|did|will) {IT} (?:been |already |now |on its way|shipped|sent|dispatched|delivered"
+    rf"|arrived|packed"
+    r"|cancell?ed|returned|refunded|changed|arrive|come|ship)"
+)
+HOW_IT_STANDS = re.compile(
+    OPENERS
+    + rf"(?:how (?:does|do) (?:{IT}|things) (?:stand|look)(?: now)?|how (?:is|are) (?:{IT}|things) (?:standing|looking)"
+    rf"|did {IT} (?:work|go through|happen|succeed|come through)(?: out)?|has {IT} (?:worked|gone through"
+    rf"|happened)(?: out)?"
+    rf"|(?:was|is|has) {IT} (?:been )?(?:now |already )?(?:done|through|in effect)(?: now| already| yet)?"
+    rf"|what(?:'s| is) the (?:status|state|outcome|result)(?: now| of {IT})?|what(?:'s| has"
+    rf"| is)? happened(?: to {IT}| with {IT})?"
+    rf"|what (?:came|became|has become) of {IT}|where do (?:we|things|{IT}) stand(?: now)?"
+    rf"|where does {IT} stand(?: now)?"
+    r"|any (?:news|update|change)(?: now| yet)?|can you (?:check|look|see)(?: now| again)?(?: if it worked"
+    r"| whether it worked)?"
+    rf"|do (?:you|we) know (?:now|yet)|(?:is|was) {IT} successful)\W*$"
+)
+# The last change that a text of ours speaks of, by the first word of its summary.
+SUMMARY = re.compile(r"\b(Cancel|Return|Send) order \*{0,2}\d")
+SUMMARISED = {"Cancel": CANCEL, "Return": RETURN, "Send": ADDRESS}
+CONTACT_SUMMARY = re.compile(r"\bChange your (?:e-mail|phone)")
+
+
+def errands_of(
+    context: TurnContext, text: str, tools: Mapping[str, Any], named: frozenset[str] = frozenset()
+) -> list[Errand]:
+    """What this part of the customer's message asks for, of what the tools can do.
+
+    `named`: the orders that the message has spoken of before, which "it" may mean.
+    """
+    text = text.replace("’", "'").strip()
+    found = as_reply(context, text, named) if len(text) <= LONGEST else []
+    return [errand for errand in found or understood(text) if errand.tool in tools]
+
+
+def as_reply(context: TurnContext, text: str, named: frozenset[str]) -> list[Errand]:
+    return (
+        answer_to_question(context, text)
+        or corrected_address(context, text)
+        or picked_orders(context, text)
+        or corrected_order(context, text)
+        or same_order(context, text, named)
+        or how_it_stands(context, text, named)
+    )
+
+
+def is_reply(context: TurnContext, text: str) -> bool:
+    """It answers what we asked, and what else stands in the message is beside it."""
+    return len(text) <= LONGEST and bool(answer_to_question(context, text) or corrected_address(context, text))
+
+
+def last_said(context: TurnContext) -> ChatMessage | None:
+    first = min((message.seq for message in context.asked), default=0)
+    earlier = [message for message in context.messages if message.role == "agent" and message.seq < first]
+    return earlier[-1] if earlier else None
+
+
+def first_number(text: str) -> str | None:
+    numbers = numbers_in(text.lower())
+    return numbers[0].text if numbers else None
+
+
+def answer_to_question(context: TurnContext, text: str) -> list[Errand]:
+    """The address that was asked for, for the order that the question named."""
+    asked = last_said(context)
+    if asked is None or catalogue.WHICH_ADDRESS_BEGINS not in asked.text:
+        return []
+    number = SPOKEN_OF.search(asked.text, asked.text.index(catalogue.WHICH_ADDRESS_BEGINS))
+    if number is None or text.endswith("?") or understood(text):
+        return []  # "where is order 1042" and "actually, cancel order 1053" are no addresses
+    address = addresses.address_in(text)
+    return [with_address(number[1], address)] if addresses.HAS_ONE.match(address) else []
+
+
+def corrected_address(context: TurnContext, text: str) -> list[Errand]:
+    """ "No, 14 Shop Street, Galway" or "16, not 12", when we have just offered to send an order somewhere else."""
+    asked = last_said(context)
+    summary = str(asked.confirm["summary"]) if asked is not None and asked.confirm else ""
+    number = first_number(summary)
+    if catalogue.TO_THIS_ADDRESS not in summary or number is None or text.endswith("?") or understood(text):
+        return []
+    offered = summary.partition(catalogue.TO_THIS_ADDRESS)[2].strip()
+    right = addresses.corrected(offered, text)
+    if right is not None:
+        return [with_address(number, right) if right else Errand(ADDRESS, {"order_number": number}, "address")]
+    begins = addresses.AHEAD.match(text)
+    address = addresses.address_in(text)
+    if not (addresses.HAS_ONE if begins else addresses.CLEARLY_ONE).match(address):
+        return []
+    return [with_address(number, address)]
+
+
+def with_address(number: str, address: str) -> Errand:
+    return Errand(ADDRESS, {"order_number": number, "address": address})
+
+
+def picked_orders(context: TurnContext, text: str) -> list[Errand]:
+    """After we had asked which order: the numbers alone, a place in the list, or all of it."""
+    asked = last_said(context)
+    if asked is None or not asked.choices or not asked.text.startswith(catalogue.WHICH_ORDER):
+        return []
+    labels = [str(choice["label"]) for choice in asked.choices]
+    said = text.lower()
+    if place := PLACE.match(said):
+        nth = PLACES.get(place[1], len(labels) if place[1] == "last" else int(place[1]) if place[1].isdigit() else 0)
+        return understood(labels[nth - 1]) if 1 <= nth <= len(labels) else []
+    if ALL_OF_THEM.match(said):
+        return [errand for label in labels for errand in understood(label)]
+    wanted = ALONE.match(said)
+    numbers = re.findall(r"\d{3,10}", wanted["numbers"]) if wanted else []
+    return [errand for number in numbers for errand in understood(re.sub(r"\d{3,10}", number, labels[0]))]
+
+
+def corrected_order(context: TurnContext, text: str) -> list[Errand]:
+    """After we had found no such order: the right number, for what was asked with the wrong one."""
+    asked, number = last_said(context), ALONE.match(text.lower())
+    if asked is None or number is None or catalogue.NO_ORDER_BEGINS not in asked.text:
+        return []
+    before = [message.text for message in context.messages if message.role == "customer" and message.seq < asked.seq]
+    wrong = SPOKEN_OF.search(asked.text, asked.text.index(catalogue.NO_ORDER_BEGINS))
+    if not before or not wrong:
+        return []
+    meant = [errand for errand in understood(before[-1]) if errand.arguments.get("order_number") == wrong[1]]
+    rights = re.findall(r"\d{3,10}", number["numbers"])
+    return [
+        replace(errand, arguments={**errand.arguments, "order_number": right}) for errand in meant for right in rights
+    ]
+
+
+def spoken_of(context: TurnContext, named: frozenset[str]) -> str | None:
+    """The one order that "it" means: of this message, else of what we said last."""
+    asked = last_said(context)
+    numbers = named or frozenset(SPOKEN_OF.findall(asked.text) if asked else ())
+    return next(iter(numbers)) if len(numbers) == 1 else None
+
+
+def same_order(context: TurnContext, text: str, named: frozenset[str]) -> list[Errand]:
+    """ "And when will it arrive?", when we have just spoken of one order."""
+    said = text.lower()
+    if numbers_in(said) or GENERAL.match(said) or not ABOUT_IT.search(said):
+        return []
+    number = spoken_of(context, named)
+    return understood(f"{text} (order {number})") if number else []
+
+
+def how_it_stands(context: TurnContext, text: str, named: frozenset[str]) -> list[Errand]:
+    """ "Did it work?", "how does it stand?" after a change that we spoke of."""
+    asked = last_said(context)
+    if asked is None or not HOW_IT_STANDS.match(text.lower()):
+        return []
+    if number := spoken_of(context, named):
+        summary = SUMMARY.search(asked.text)
+        about = SUMMARISED[summary[1]] if summary else ""
+        return [Errand("order_status", {"order_number": number}, about=about)]
+    return [Errand("look_up_customer")] if CONTACT_SUMMARY.search(asked.text) else []

@@ -860,6 +860,8 @@ async def store_reply(turn: Turn, answer: Answer, ticket: str) -> Outcome:
 
 def details_of(answer: Answer) -> dict[str, Any]:
     about: dict[str, Any] = {"tools_used": list(answer.tools_used), "confidence": answer.confidence}
+    if answer.tools_failed:
+        about["tools_failed"] = dict(answer.tools_failed)
     if answer.model is not None:
         about["model"] = answer.model
     return about

@@ -290,6 +290,9 @@ class ReplyMetadataSerializer(serializers.Serializer[Any]):
     session_store = serializers.CharField()
     processing_time_ms = serializers.IntegerField()
     request_id = serializers.CharField()
+    tools_failed = serializers.DictField(
+        child=serializers.CharField(), required=False, help_text="tool: why it gave nothing, such as unavailable"
+    )
     model = serializers.DictField(required=False, help_text="what a language model used for this answer")
     pending = serializers.BooleanField(required=False)
     session_stats = serializers.DictField(required=False)

@@ -417,8 +417,7 @@ def metadata(request: Request, sent: Outcome, reply: Entry | None, pending: bool
         "processing_time_ms": round((time.monotonic() - began) * 1000),
         "request_id": getattr(request, "request_id", "-"),
     }
-    if "model" in details:
-        about["model"] = details["model"]
+    about |= {name: details[name] for name in ("tools_failed", "model") if name in details}
     if pending:
         about["pending"] = True
     if settings.CHAT_DEBUG_METADATA:

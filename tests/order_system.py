@@ -56,6 +56,9 @@ class OrderSystem:
             def do_GET(self) -> None:
                 self.answer()
 
+            def do_PATCH(self) -> None:
+                self.do_POST()
+
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 self.answer()

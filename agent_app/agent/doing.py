@@ -7,7 +7,7 @@ from typing import Any
 
 from agent_app.agent import catalogue
 from agent_app.agent.errands import Errand
-from agent_app.agent.events import NeedsConfirmation, ToolError, ToolResult, TurnContext
+from agent_app.agent.events import FAILURES, NeedsConfirmation, ToolError, ToolResult, TurnContext
 from agent_app.agent.responder import Tool, call_tool
 from agent_app.agent.wishes import ADDRESS, CANCEL, RETURN
 
@@ -29,6 +29,7 @@ class Report:
     tools: tuple[str, ...] = ()
     choices: tuple[dict[str, Any], ...] = ()
     confirm: NeedsConfirmation | None = None
+    failed: str = ""  # ToolError's code, where the tool gave nothing
     found: bool = True
 
 
@@ -51,10 +52,10 @@ def trouble(error: ToolError, errand: Errand) -> Report:
         return Report(catalogue.VERIFY if errand.sure else catalogue.VERIFY_HINT, found=errand.sure)
     if error.code == "not_found" and not errand.sure:
         return Report("", found=False)
-    if error.said:
+    if error.said and error.code not in FAILURES:
         return Report(error.said)
-    if error.code in {"unavailable", "failed", "too_large"}:
-        return Report(catalogue.AWAY)
+    if error.code in FAILURES:
+        return Report(catalogue.AWAY, failed=error.code)
     return Report(catalogue.REFUSED)
 
 
@@ -62,7 +63,8 @@ async def choose_order(errand: Errand, context: TurnContext, tools: Mapping[str,
     """For a change without an order's number: the one order that it can mean, or a question with choices."""
     listed = await call_tool(tools, context, "list_orders", {})
     if not isinstance(listed, ToolResult):
-        return trouble(listed, errand) if isinstance(listed, ToolError) else Report(catalogue.REFUSED)
+        said = trouble(listed, errand) if isinstance(listed, ToolError) else Report(catalogue.REFUSED)
+        return replace(said, tools=(listed.tool,))
     state, label = CHANGES[errand.tool]
     fitting = [order for order in listed.value if order["status"] == state]
     if not fitting:
@@ -121,8 +123,7 @@ IN_STATE = {CANCEL: {"cancelled"}, RETURN: {"return_requested", "returned", "ref
 
 
 def items(order: Mapping[str, Any]) -> str:
-    named = [item for item in order["items"] if isinstance(item, Mapping)]
-    return ", ".join(f"{item.get('quantity', 1)} × {item.get('name', 'an item')}" for item in named) or "no items"
+    return ", ".join(f"{item.get('quantity', 1)} × {item['name']}" for item in order["items"]) or "no items"
 
 
 def say_orders(orders: list[Mapping[str, Any]], errand: Errand) -> Report:
@@ -165,9 +166,7 @@ def say_stock(product: Mapping[str, Any], errand: Errand) -> Report:
     said = str(errand.arguments["product"]).lower()
     if not set(words_of(said)) & set(words_of(product["name"])) and product["sku"].lower() not in said:
         return Report("", found=False)
-    counts = {
-        str(row.get("place")): row.get("count", 0) for row in product.get("stock") or () if isinstance(row, Mapping)
-    }
+    counts = {row["place"]: row["count"] for row in product.get("stock", ())}
     price = money(product["price"], product["currency"])
     there = [f"{place} {count}" for place, count in counts.items() if count]
     if not there:

@@ -162,6 +162,9 @@ class NeedsConfirmation:
         return orjson.dumps({"needs_confirmation": self.summary, "message": said}).decode()
 
 
+# Nobody knows what the tool would have said; the other codes are answers.
+FAILURES = frozenset({"unavailable", "failed", "too_large"})
+
 ToolOutcome = ToolResult | ToolError | NeedsConfirmation
 
 
@@ -175,6 +178,7 @@ class Answer:
     confirm: NeedsConfirmation | None = None
     confidence: float | None = None  # the calibrated probability that the answer is right
     tools_used: tuple[str, ...] = ()
+    tools_failed: Mapping[str, str] = field(default_factory=dict)  # tool: ToolError's code, where it gave nothing
     escalation: Escalation | None = None
     unanswered: str | None = None  # the question that the knowledge could not answer
     model: dict[str, Any] | None = None  # {name, requests, input_tokens, output_tokens, price_usd, fallback?}

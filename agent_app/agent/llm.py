@@ -28,6 +28,7 @@ from pydantic_ai.tools import ToolDefinition
 from agent_app.agent import catalogue, prompt
 from agent_app.agent.claims import plain
 from agent_app.agent.events import (
+    FAILURES,
     Answer,
     ChatMessage,
     Escalation,
@@ -193,6 +194,7 @@ class Talk:
         self.confirm: NeedsConfirmation | None = None
         self.escalation: Escalation | None = None
         self.tools_used: list[str] = []
+        self.tools_failed: dict[str, str] = {}
         self._definitions = [
             ToolDefinition(name=tool.name, description=tool.description, parameters_json_schema=tool.schema)
             for tool in tools.values()
@@ -303,6 +305,8 @@ class Talk:
             self.tools_used.append(outcome.tool)
             self.evidence.add_deed(outcome.tool, tool.writes)
             text = self._read(outcome)
+        elif outcome.code in FAILURES:
+            self.tools_failed[outcome.tool] = outcome.code
         return self._fence(text, outcome.tool)
 
     def _read(self, outcome: ToolResult) -> str:
@@ -352,6 +356,7 @@ class Talk:
             confirm=self.confirm,
             confidence=self._surest if citations else None,
             tools_used=tuple(dict.fromkeys(self.tools_used)),
+            tools_failed=self.tools_failed,
             escalation=self.escalation if self.context.state == "ai" else None,
             unanswered=self.context.question if lost else None,
             model=about,
@@ -369,6 +374,7 @@ class Talk:
             text=self.gate.passed + first + self.renumbered(offline.text),
             citations=self.gate.citations() + citations,
             tools_used=tuple(dict.fromkeys((*self.tools_used, *offline.tools_used))),
+            tools_failed={**self.tools_failed, **offline.tools_failed},
             confirm=offline.confirm or self.confirm,
             model={**self.spent.to_json(model), "fallback": "broken off" if self.gate.passed else "offline"},
         )

@@ -52,6 +52,7 @@ class Draft:
     confirm: NeedsConfirmation | None = None
     asks: str = ""  # to confirm it: said last, so that a yes is one to it
     tools: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)  # tool: why it gave nothing
     refused: set[str] = field(default_factory=set)  # attachments of which it was said that they cannot be read
     read: bool = False  # an attachment has answered the question in hand
     hint: str = ""  # said after what the help pages answer
@@ -60,6 +61,8 @@ class Draft:
     def report(self, errand: Errand, report: Report) -> bool:
         """Takes in what came of an errand; False where the help pages are still to be asked."""
         self.tools += report.tools
+        if report.failed:
+            self.failed[report.tools[-1] if report.tools else errand.tool] = report.failed
         if not report.found:
             self.hint = report.text
             return False
@@ -88,6 +91,7 @@ class Draft:
             confirm=self.confirm,
             confidence=min(self.probabilities) if self.probabilities else None,
             tools_used=tuple(dict.fromkeys(self.tools)),
+            tools_failed=self.failed,
             unanswered="\n".join(self.unanswered) or None,
         )
 

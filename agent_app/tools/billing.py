@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from agent_app.agent.events import TurnContext
 from agent_app.tools.backend import billing
 from agent_app.tools.registry import tool
-from agent_app.tools.shapes import customer_path, number_in, picked, rows
+from agent_app.tools.shapes import Shape, amount, customer_path, number_in, picked, rows, text, texts
 
-INVOICE = ("number", "amount", "currency", "status")
+INVOICE: dict[str, Shape] = {"number": text, "amount": amount, "currency": text, "status": text}
 
 
 @tool(needs_identity=True, backend="billing")
@@ -16,7 +16,7 @@ async def invoices(
 ) -> list[dict[str, Any]]:
     """This customer's invoices, newest first: number, order, amount, when it is due, and whether it is paid."""
     found = rows(await billing.get(context, f"{customer_path(context)}/invoices"))
-    every = [picked(row, INVOICE, ("order", "issued_on", "due_on")) for row in found]
+    every = [picked(row, INVOICE, dict.fromkeys(("order", "issued_on", "due_on"), text)) for row in found]
     wanted = number_in(order_number) if order_number.strip() else None
     return [invoice for invoice in every if wanted in (None, str(invoice.get("order")))]
 
@@ -24,7 +24,8 @@ async def invoices(
 @tool(needs_identity=True, backend="billing")
 async def balance(context: TurnContext) -> dict[str, Any]:
     """What this customer owes the company, and which invoices are open."""
-    return picked(await billing.get(context, f"{customer_path(context)}/balance"), ("amount", "currency"), ("open",))
+    data = await billing.get(context, f"{customer_path(context)}/balance")
+    return picked(data, {"amount": amount, "currency": text}, {"open": texts})
 
 
 TOOLS = (invoices, balance)

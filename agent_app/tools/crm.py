@@ -7,25 +7,28 @@ from agent_app.agent.events import TurnContext
 from agent_app.tools.backend import Refusal, crm
 from agent_app.tools.failures import NotAllowed
 from agent_app.tools.registry import tool
-from agent_app.tools.shapes import customer_path, picked, rows
+from agent_app.tools.shapes import Shape, customer_path, nonsense, picked, rows, text
 
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]+\.[^@\s]{2,}")
 PHONE = re.compile(r"\+?[\d\s()/.-]{6,30}")
 REASONS = {"email_taken": "This e-mail address is in use already."}  # the back end's: what the customer reads
-CONTACT = ("name", "email", "phone", "address")
+CONTACT: dict[str, Shape] = dict.fromkeys(("name", "email", "phone", "address"), text)
 
 
 @tool(needs_identity=True, backend="crm")
 async def look_up_customer(context: TurnContext) -> dict[str, Any]:
     """The contact details that the company has of this customer."""
-    return picked(await crm.get(context, customer_path(context)), ("id",), CONTACT)
+    customer = picked(await crm.get(context, customer_path(context)), {"id": text}, CONTACT)
+    if str(context.user_id).casefold() not in {customer["id"].casefold(), customer.get("email", "").casefold()}:
+        raise nonsense("another customer than was asked for")
+    return customer
 
 
 @tool(needs_identity=True, backend="crm")
 async def customer_tickets(context: TurnContext) -> list[dict[str, Any]]:
     """This customer's requests to the company, newest first, with their status."""
     found = rows(await crm.get(context, f"{customer_path(context)}/tickets"))
-    return [picked(row, ("number", "subject", "status"), ("opened_on",)) for row in found]
+    return [picked(row, dict.fromkeys(("number", "subject", "status"), text), {"opened_on": text}) for row in found]
 
 
 async def contact_change(context: TurnContext, email: str = "", phone: str = "") -> str:
@@ -40,6 +43,11 @@ async def contact_change(context: TurnContext, email: str = "", phone: str = "")
     return f"Change your {' and your '.join(parts)}."
 
 
+def bare(contact: str) -> str:
+    """What two ways of writing an address or a phone number have in common."""
+    return "".join(contact.split()).casefold() if "@" in contact else re.sub(r"\D", "", contact)
+
+
 @tool(writes=True, needs_identity=True, backend="crm", confirm=contact_change, private=("email", "phone"))
 async def update_contact(
     context: TurnContext,
@@ -52,7 +60,9 @@ async def update_contact(
         answer = await crm.write(context, "PATCH", customer_path(context), change)
     except Refusal as refusal:
         raise NotAllowed(f"The back end refuses: {refusal.reason}.", REASONS.get(refusal.reason, "")) from None
-    now = picked(answer, ("id",), CONTACT)
+    now = picked(answer, {"id": text}, CONTACT)
+    if any(bare(now.get(name, "")) != bare(value) for name, value in change.items()):
+        raise nonsense("the contact is not changed after the change")
     changed = " and ".join(f"{name} is now {now.get(name)}" for name in change)
     return {**now, "said": f"Your {changed}.".replace("email", "e-mail address").replace("phone", "phone number")}
 

@@ -8,12 +8,30 @@ from agent_app.agent.events import TurnContext
 from agent_app.tools.backend import Refusal, inventory
 from agent_app.tools.failures import NotAllowed, NotFound
 from agent_app.tools.registry import tool
-from agent_app.tools.shapes import customer_path, is_theirs, money, number_in, picked, rows
+from agent_app.tools.shapes import (
+    Shape,
+    amount,
+    customer_path,
+    is_theirs,
+    items,
+    money,
+    nonsense,
+    number_in,
+    picked,
+    returned,
+    rows,
+    stock,
+    text,
+)
 
 NUMBER = Annotated[str, "the order's number, such as 1042"]
-NEEDED = ("number", "status", "items", "total", "currency")
-ALSO = ("placed_on", "expected_on", "delivered_on", "carrier", "tracking", "address", "return")
-PRODUCT = ("sku", "name", "price", "currency")
+NEEDED: dict[str, Shape] = {"number": text, "status": text, "items": items, "total": amount, "currency": text}
+ALSO: dict[str, Shape] = dict.fromkeys(
+    ("placed_on", "expected_on", "delivered_on", "carrier", "tracking", "address"), text
+) | {"return": returned}
+PRODUCT: dict[str, Shape] = {"sku": text, "name": text, "price": amount, "currency": text}
+# What an order is after a change, so that an answer of a back end that did nothing is not taken for the deed.
+CHANGED = {"cancel": "cancelled", "return": "return_requested"}
 # Why a change is refused, by the back end's reason or the order's own status: what the customer reads.
 REASONS = {
     "packed": "Order {number} is packed already, so it cannot be changed or cancelled any more.",
@@ -45,16 +63,24 @@ async def order_status(context: TurnContext, order_number: NUMBER) -> dict[str, 
 
 
 async def own_order(context: TurnContext, order_number: str) -> dict[str, Any]:
-    """Raises NotFound for one that does not exist and for one of somebody else, alike."""
+    """Raises NotFound for one that does not exist and for one of somebody else, alike; Away for what is no order, or
+    another than was asked for.
+    """
     number = number_in(order_number)
     unknown = NotFound(f"There is no order {number} of this customer.", catalogue.NO_ORDER.format(number=number))
     try:
         data = await inventory.get(context, f"orders/{quote(number, safe='')}")
     except NotFound:
         raise unknown from None
-    if not isinstance(data, dict) or not is_theirs(context, data):
+    if not is_the_same(data, number):
+        raise nonsense("another order than was asked for")
+    if not is_theirs(context, data):
         raise unknown
     return picked(data, NEEDED, ALSO)
+
+
+def is_the_same(data: Any, number: str) -> bool:
+    return str(picked(data, {"number": text})["number"]).casefold() == number.casefold()
 
 
 def refused(reason: str, number: str) -> NotAllowed:
@@ -63,20 +89,24 @@ def refused(reason: str, number: str) -> NotAllowed:
 
 
 def described(order: dict[str, Any]) -> str:
-    items = ", ".join(
-        f"{item.get('quantity', 1)} × {item.get('name', '?')}" for item in order["items"] if isinstance(item, dict)
-    )
+    items = ", ".join(f"{item.get('quantity', 1)} × {item['name']}" for item in order["items"])
     return f"order {order['number']} ({items}; {money(order['total'], order['currency'])})"
 
 
 async def change(context: TurnContext, number: str, what: str, body: dict[str, Any]) -> dict[str, Any]:
-    """One write to an order of this customer. The order is looked up first: the look-up is the permission."""
+    """One write to an order of this customer. The order is looked up first: the look-up is the permission.
+
+    Raises Away where what comes back is not that order as it should now be: nobody knows then whether it was done.
+    """
     order = await own_order(context, number)
     try:
-        await inventory.write(context, "POST", f"orders/{quote(str(order['number']), safe='')}/{what}", body)
+        answer = await inventory.write(context, "POST", f"orders/{quote(str(order['number']), safe='')}/{what}", body)
     except Refusal as refusal:
         raise refused(refusal.reason, order["number"]) from None
-    return order
+    now = picked(answer, {"number": text, "status": text}, {"address": text})
+    if not is_the_same(answer, order["number"]) or now["status"] != CHANGED.get(what, now["status"]):
+        raise nonsense("the order is not changed after the change")
+    return {**order, **now}
 
 
 async def cancellation(context: TurnContext, order_number: str) -> str:
@@ -134,8 +164,8 @@ async def change_delivery_address(
     order = await change(context, order_number, "address", {"address": address})
     return {
         "number": order["number"],
-        "address": address,
-        "said": f"Order {order['number']} will be delivered to {address}.",
+        "address": order.get("address", address),
+        "said": f"Order {order['number']} will be delivered to {order.get('address', address)}.",
     }
 
 
@@ -156,7 +186,7 @@ async def check_stock(
     found = rows(await inventory.get(context, "products", q=product[:200]))
     if not found:
         raise NotFound(f"There is no product like {product[:80]!r}.", "I find no such product in our shop.")
-    return picked(found[0], PRODUCT, ("stock",))
+    return picked(found[0], PRODUCT, {"stock": stock})
 
 
 TOOLS = (

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agent_app.agent.events import NeedsConfirmation, ToolError, ToolResult, TurnContext
+from agent_app.tools import crm
 from agent_app.tools import inventory as tools
 from agent_app.tools.backend import Backend
 from agent_app.tools.breaker import CircuitBreaker, Open
@@ -241,9 +242,134 @@ async def test_what_cannot_be_done_is_not_offered(shop: OrderSystem) -> None:
     assert "has been shipped already" in refused.said
 
 
-async def test_an_order_in_an_odd_shape_is_away(shop: OrderSystem) -> None:
-    for odd in ([], {"customer_id": "C-1001"}, {**ORDER, "items": None}):
+ITEM = {"name": "Scarf", "quantity": 1}
+ODD_ORDERS: dict[str, Any] = {
+    "null": None,
+    "a list": [],
+    "a text": "1050",
+    "a number": 5,
+    "nothing but its owner": {"customer_id": "C-1001"},
+    "nobody's": {name: value for name, value in ORDER.items() if not name.startswith("customer_")},
+    "an owner that is a list": {**ORDER, "customer_id": ["C-1001"]},
+    "another number": {**ORDER, "number": "1051"},
+    "somebody else's under another number": {**ORDER, "number": "1043", "customer_id": "C-1002"},
+    "no status": {**ORDER, "status": None},
+    "a status that is an object": {**ORDER, "status": {"code": "received"}},
+    "a status that is true": {**ORDER, "status": True},
+    "items that are null": {**ORDER, "items": None},
+    "items that are a text": {**ORDER, "items": "2 beanies"},
+    "items that are a number": {**ORDER, "items": 2},
+    "an item that is a text": {**ORDER, "items": ["beanie"]},
+    "an item without a name": {**ORDER, "items": [{"quantity": 1}]},
+    "an item of many names": {**ORDER, "items": [{**ITEM, "name": ["a", "b"]}]},
+    "a quantity in words": {**ORDER, "items": [{**ITEM, "quantity": "two"}]},
+    "a total that is an object": {**ORDER, "total": {"eur": 70}},
+    "a total in words": {**ORDER, "total": "seventy"},
+    "a tracking number that is a list": {**ORDER, "tracking": ["NW-1"]},
+    "a return that is a text": {**ORDER, "return": "R-1"},
+}
+
+
+@pytest.mark.parametrize("odd", ODD_ORDERS)
+async def test_an_order_in_an_odd_shape_is_away_and_not_missing(
+    shop: OrderSystem, odd: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for function in (tools.order_status, tools.cancel_order):
+        shop.script = [as_json(ODD_ORDERS[odd])]
+        outcome = await outcome_of(function, turn(), order_number="1050")
+        assert isinstance(outcome, ToolError), outcome
+        assert outcome.code == "unavailable"
+    assert "backend.nonsense" in caplog.text
+    assert "Traceback" not in caplog.text
+    assert "C-1002" not in caplog.text + outcome.text
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        {**ORDER, "number": 1050},
+        {**ORDER, "total": 70, "items": [{**ITEM, "quantity": "2"}, {**ITEM, "quantity": 1.0}]},
+        {**ORDER, "tracking": None, "expected_on": None, "return": None},
+        {**ORDER, "items": []},
+        {**ORDER, "status": "in the clouds", "customer_email": None},
+    ],
+)
+async def test_an_order_that_is_only_written_otherwise_is_one(shop: OrderSystem, plain: Any) -> None:
+    shop.script = [as_json(plain)]
+    outcome = await outcome_of(tools.order_status, turn(), order_number="1050")
+    assert isinstance(outcome, ToolResult), outcome
+    assert outcome.value["number"] == "1050"
+
+
+async def test_an_order_is_asked_for_in_any_case(shop: OrderSystem) -> None:
+    shop.script = [as_json({**ORDER, "number": "AB-1"})]
+    assert isinstance(await outcome_of(tools.order_status, turn(), order_number="ab-1"), ToolResult)
+
+
+@pytest.mark.parametrize(
+    "answer", [None, {}, [], {**ORDER, "status": "received"}, {**ORDER, "number": "1051", "status": "cancelled"}]
+)
+async def test_a_write_whose_answer_does_not_show_it_is_in_doubt(shop: OrderSystem, answer: Any) -> None:
+    """Never claimed, and never said to have failed."""
+    shop.script = [as_json(ORDER), as_json(answer)]
+    outcome = await outcome_of(tools.cancel_order, turn(writing_as="the-key"), order_number="1050")
+    assert isinstance(outcome, ToolError), outcome
+    assert outcome.code == "unavailable"
+
+
+async def test_lists_in_an_odd_shape_are_away(shop: OrderSystem) -> None:
+    for odd in (None, {}, {"results": {}}, {"results": [None]}, {"results": [{**ORDER, "status": 1.5}]}):
         shop.script = [as_json(odd)]
-        outcome = await outcome_of(tools.order_status, turn(), order_number="1050")
-        assert isinstance(outcome, ToolError)
-        assert outcome.code in {"unavailable", "not_found"}
+        outcome = await outcome_of(tools.list_orders, turn())
+        assert isinstance(outcome, ToolError), (odd, outcome)
+        assert outcome.code == "unavailable"
+
+
+PRODUCT = {"sku": "NW-1", "name": "Tent", "price": "9.00", "currency": "EUR"}
+
+
+@pytest.mark.parametrize(
+    "stock", ["none", [["Galway", 1]], [{"place": "Galway", "count": "many"}], [{"place": "Galway"}]]
+)
+async def test_a_stock_in_an_odd_shape_is_away(shop: OrderSystem, stock: Any) -> None:
+    shop.script = [as_json({"results": [{**PRODUCT, "stock": stock}]})]
+    outcome = await outcome_of(tools.check_stock, turn(), product="tent")
+    assert isinstance(outcome, ToolError)
+    assert outcome.code == "unavailable"
+
+
+async def test_a_stock_written_in_texts_is_counted(shop: OrderSystem) -> None:
+    shop.script = [as_json({"results": [{**PRODUCT, "stock": [{"place": "Galway", "count": "0"}]}]})]
+    outcome = await outcome_of(tools.check_stock, turn(), product="tent")
+    assert outcome.value["stock"] == [{"place": "Galway", "count": 0}]
+
+
+ANA = {"id": "C-1001", "name": "Ana", "email": "ana@example.com", "phone": "+353 91 555 0101"}
+
+
+@pytest.mark.parametrize(
+    "odd", [None, {**ANA, "id": None}, {**ANA, "id": "C-1002", "email": "ben@example.com"}, {**ANA, "name": ["Ana"]}]
+)
+async def test_a_customer_in_an_odd_shape_is_away(settings: Any, shop: OrderSystem, odd: Any) -> None:
+    settings.BACKENDS = {**settings.BACKENDS, "crm": {"url": shop.url, "key": "k"}}
+    shop.script = [as_json(odd)]
+    outcome = await outcome_of(crm.look_up_customer, turn())
+    assert isinstance(outcome, ToolError)
+    assert outcome.code == "unavailable"
+
+
+async def test_who_is_known_by_an_address_is_the_same_customer(settings: Any, shop: OrderSystem) -> None:
+    settings.BACKENDS = {**settings.BACKENDS, "crm": {"url": shop.url, "key": "k"}}
+    shop.script = [as_json({**ANA, "id": 77})]
+    assert isinstance(await outcome_of(crm.look_up_customer, turn(user_id="Ana@example.com")), ToolResult)
+
+
+async def test_a_contact_that_is_not_changed_afterwards_is_in_doubt(settings: Any, shop: OrderSystem) -> None:
+    settings.BACKENDS = {**settings.BACKENDS, "crm": {"url": shop.url, "key": "k"}}
+    shop.script = [as_json(ANA), as_json({**ANA, "phone": "+353915550199"})]
+    context = turn(writing_as="the-key")
+    outcome = await outcome_of(crm.update_contact, context, phone="+353 91 555 0199")
+    assert isinstance(outcome, ToolError)
+    assert outcome.code == "unavailable"
+    outcome = await outcome_of(crm.update_contact, context, phone="+353 91 555 0199")
+    assert isinstance(outcome, ToolResult)

@@ -220,6 +220,16 @@ async def test_a_customers_message_shows_nothing_of_the_decision_on_the_wire(ana
     assert await journal.read(Message.objects.filter(details__agreed=True).count) == 1
 
 
+@pytest.mark.parametrize("odd", [None, {**ORDER, "status": {}}, {**ORDER, "number": "1051"}, {**ORDER, "items": "one"}])
+async def test_nonsense_is_said_and_its_reason_is_kept(ana: Talk, shop: OrderSystem, odd: Any) -> None:
+    shop.script = [as_json(odd)]
+    reply = await ana.say("where is order 1050?")
+    assert reply["text"] == catalogue.AWAY
+    details = await journal.read(lambda: Message.objects.filter(role="agent").latest("seq").details)
+    assert details["tools_used"] == ["order_status"]
+    assert details["tools_failed"] == {"order_status": "unavailable"}
+
+
 # ---- what counts as a word on it ----
 
 

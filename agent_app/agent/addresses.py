@@ -32,6 +32,7 @@ TALK = re.compile(
     r"|are|was|do|does|did|what|when|where|how|why|which|there)\b",
     re.IGNORECASE,
 )
+ANOTHER_WISH = re.compile(r"\b(?:send|deliver|ship|change|move|redirect)\b.*\bto\b", FLAGS)
 TO = re.compile(r"\bto\s*:?\s+", re.IGNORECASE)
 NO_ADDRESS_BEGINS = re.compile(
     r"\W*(?:cancel|return|change|update|correct|send|ship|deliver|move|know|have|get|be|my order|the order)\b",
@@ -70,7 +71,11 @@ def address_behind_to(text: str, numbers: list[str]) -> str | None:
     """The address to which these orders are to go; "I want to change order 1053" names none."""
     for to in TO.finditer(text):
         rest = text[to.end() : to.end() + LONGEST]
-        named = NO_ADDRESS_BEGINS.match(rest) or any(re.search(rf"\b{number}\b", rest) for number in numbers)
+        named = (
+            NO_ADDRESS_BEGINS.match(rest)
+            or ANOTHER_WISH.search(rest)
+            or any(re.search(rf"\b{number}\b", rest) for number in numbers)
+        )
         address = address_in(rest)
         if not named and len(address) >= 8 and re.search(r"\d", address):
             return address

@@ -99,7 +99,7 @@ def about_change(order: Mapping[str, Any], asked: str) -> str:
 def about_order(order: Mapping[str, Any]) -> str:
     state = STATES.get(order["status"], order["status"].replace("_", " "))
     parts = [f"Order **{order['number']}** {state}: {items(order)}, {money(order['total'], order['currency'])} in all."]
-    if order.get("tracking"):
+    if order.get("tracking") and order["status"] not in {"cancelled", "return_requested"}:
         carrier = order.get("carrier") or "The carrier"
         parts.append(f"{carrier} has it under the tracking number **{order['tracking']}**.")
     if order.get("delivered_on"):

@@ -18,7 +18,7 @@ GENERAL = re.compile(
     r"(?:how|what happens|what if|is it possible|do you|does|why|until when|when can)\b"
 )
 MINE = re.compile(r"\b(?:my|i|me|mine|we|our)\b")
-PARCEL = re.compile(r"\b(?:order|parcel|package|delivery|shipment)\b")
+PARCEL = re.compile(r"\b(?:orders?|parcels?|packages?|delivery|shipments?)\b")
 
 TO_SOMEWHERE = re.compile(r"\b(?:address|deliver(?:y|ed)?|send|sent|ship(?:ped)?)\b")
 STATUS = re.compile(
@@ -27,7 +27,9 @@ STATUS = re.compile(
     r"|delivered|how (?:is|are|about|far)|what about|what(?:'s| is) (?:up|happening|going on)|has|any news"
     r"|look(?:ing)? (?:up|for|into))\b"
 )
-ORDERS = re.compile(r"\b(?:my|all|list|show)\b.{0,20}\borders\b|\bwhat (?:have|did) i order")
+ORDERS = re.compile(
+    r"\b(?:my|all|list|show)\b.{0,20}\borders\b|\b(?:what|which) (?:(?:have|did) i order|orders (?:do|did|have) i)"
+)
 INVOICE = re.compile(r"\b(?:invoices?|bills?|receipts?)\b")
 BALANCE = re.compile(r"\b(?:balance|owe|outstanding|open amount|have to pay|unpaid)\b")
 STOCK = re.compile(
@@ -192,7 +194,7 @@ def asked_after(said: str, acts: list[Act]) -> str:
     """The change that a fact was asked of or told: "was it cancelled?", "where is it sent to?"."""
     if told := [act.tool for act in acts if act.mood is Mood.FACT]:
         return told[0]
-    changed = re.search(r"\baddress\b|\bsent to\b|\bdelivered to\b|\b(?:ship|send|deliver) \S+ \S+ to\b", said)
+    changed = re.search(r"\baddress\b|\b(?:sent|delivered|going|go) to\b|\b(?:ship|send|deliver) \S+ \S+ to\b", said)
     return ADDRESS if changed and asks_after(said) else ""
 
 

@@ -49,7 +49,7 @@ HOW_IT_STANDS = re.compile(
 # The last change that a text of ours speaks of, by the first word of its summary.
 SUMMARY = re.compile(r"\b(Cancel|Return|Send) order \*{0,2}\d")
 SUMMARISED = {"Cancel": CANCEL, "Return": RETURN, "Send": ADDRESS}
-CONTACT_SUMMARY = re.compile(r"\bChange your (?:e-mail|phone)")
+CONTACT_SUMMARY = re.compile(r"\b(?:Change your|Your) (?:e-mail address|phone number) (?:to|is now)\b")
 
 
 def errands_of(

@@ -135,6 +135,12 @@ LOOKUPS = [
     ("when will my order arrive?", "NW-TRACK-1042", "list_orders"),
     ("is the wool beanie in stock?", "Galway 12", "check_stock"),
     ("do you have the sleeping bag?", "sold out", "check_stock"),
+    ("do you have tents?", "Lough tent for two", "check_stock"),
+    ("was order 1050 cancelled?", "It is not cancelled.", "order_status"),
+    ("has my return of order 1031 arrived?", "No return of it is under way.", "order_status"),
+    ("was my order cancelled?", "None of your orders is cancelled.", "list_orders"),
+    ("where is order 1053 sent to?", "7 Quay Street", "order_status"),
+    ("1042 / 1050", "has been received and is not packed yet", "order_status"),
     ("how much is the Burren boot?", "€219.00", "check_stock"),
 ]
 

@@ -112,6 +112,9 @@ def test_a_wish_is_done(text: str, tool: str) -> None:
         ("was my order cancelled?", [("list_orders", "")]),
         ("cancel my order", [("cancel_order", "order_number")]),
         ("I want to return my order", [("return_order", "order_number")]),
+        ("cancel all my orders", [("cancel_order", "order_number")]),
+        ("what orders do I have?", [("list_orders", "")]),
+        ("who cancelled my order?", [("list_orders", "")]),
         ("how do I cancel an order?", []),
         ("what happens if I return order 1050?", []),
         ("how long do I have to return order 1050?", []),
@@ -341,6 +344,7 @@ def test_what_is_no_address_corrects_none(text: str) -> None:
         ("I need order 1053 delivered to 12 Oak Lane, Galway instead", "12 Oak Lane, Galway"),
         ("send order 1053 to 1042 Oak Lane, Galway", "1042 Oak Lane, Galway"),
         ("send 1053 to 12 Oak Lane, Galway instead of 7 Quay Street", "12 Oak Lane, Galway"),
+        ("don't send order 1053 to my old address, send it to 12 Oak Lane, Galway", "12 Oak Lane, Galway"),
     ],
 )
 def test_an_address_in_the_wish(text: str, address: str) -> None:
@@ -400,8 +404,15 @@ def test_how_a_change_stands_is_looked_up(words: str, doubt: str) -> None:
     assert replied(agent, words) == [wanted]
 
 
-def test_how_a_change_of_contact_stands_is_looked_up() -> None:
-    agent = ChatMessage(1, "agent", catalogue.TOO_LATE.format(summary="Change your e-mail address to a@example.org."))
+@pytest.mark.parametrize(
+    "said",
+    [
+        catalogue.TOO_LATE.format(summary="Change your e-mail address to a@example.org."),
+        "Your phone number is now +353 1 555 0199.",
+    ],
+)
+def test_how_a_change_of_contact_stands_is_looked_up(said: str) -> None:
+    agent = ChatMessage(1, "agent", said)
     assert replied(agent, "did it work?") == [Errand("look_up_customer")]
 
 

@@ -130,9 +130,8 @@ class OfflineResponder:
         named: frozenset[str] = frozenset()
         for part in parts:
             errands = errands_of(context, part, tools, named)
-            named = frozenset(
-                str(each.arguments["order_number"]) for each in errands if each.arguments.get("order_number")
-            )
+            orders = frozenset(str(each.arguments.get("order_number", "")) for each in errands) - {""}
+            named = orders or named
             answered = False
             for errand in errands[:MOST_ORDERS]:
                 yield ToolStarted(errand.tool)

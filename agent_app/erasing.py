@@ -6,8 +6,7 @@ steps, and what is not in the database: sockets, live sessions, the index of wha
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from asgiref.sync import async_to_sync
 from django.db import connection
@@ -37,16 +36,15 @@ def erase(erasure: Erasure, advance: Callable[[int], None] = lambda chats: None)
     """
     while batch := list(erasure.chats().values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE]):
         async_to_sync(close_chats)(batch)
-        with overwriting():
-            advance(erasure.forget_chats(batch))
+        advance(erasure.forget_chats(batch))
         async_to_sync(tell_erased)(batch)
     async_to_sync(end_sessions)(erasure)
-    with overwriting():
-        if erasure.scope == Erasure.Scope.CUSTOMER and erasure.subject:
-            books.restore(erasure.subject)
-        erasure.forget_the_rest()
+    if erasure.scope == Erasure.Scope.CUSTOMER and erasure.subject:
+        books.restore(erasure.subject)
+    erasure.forget_the_rest()
     erasure.refresh_from_db()
     renew_index()
+    empty_log()
     return erasure
 
 
@@ -93,19 +91,11 @@ async def end_sessions(erasure: Erasure) -> None:
             await store.end(session_id, REASON)
 
 
-@contextmanager
-def overwriting() -> Iterator[None]:
-    """SQLite leaves what it deletes in free pages and in its log, until something else is written there."""
-    if connection.vendor != "sqlite":
-        yield
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA secure_delete = ON")
-        try:
-            yield
-        finally:
-            cursor.execute("PRAGMA secure_delete = OFF")
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+def empty_log() -> None:
+    """SQLite overwrites what is deleted, but its log holds pages as they were until it begins anew."""
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def renew_index() -> None:

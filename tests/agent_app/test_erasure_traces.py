@@ -11,11 +11,13 @@ from django.test import Client
 from django.utils import timezone
 
 from agent_app import chat
+from agent_app.demo import books
 from agent_app.erasing import erase
 from agent_app.knowledge.indexing import knowledge
 from agent_app.models import (
     Article,
     Conversation,
+    DemoRecord,
     Erasure,
     ExampleQuestion,
     Fact,
@@ -208,6 +210,18 @@ def test_a_fact_that_staff_deleted_in_the_admin(editor: Client) -> None:
     assert not Fact.objects.exists()
     assert LogEntry.objects.get().object_id == str(fact.pk)
     erased()
+
+
+def test_a_made_up_customer_is_as_on_the_first_day(editor: Client) -> None:
+    books.reset()
+    told, others = DemoRecord.objects.get(number="1050"), DemoRecord.objects.filter(owner="C-1002")
+    before = DemoRecord.objects.count(), list(others.values_list("pk", flat=True))
+    told.data["address"] = "Obiralowka 7"
+    told.save()
+    erase(Erasure.objects.of_customer("ana@example.com", "ana"))
+    assert left_of(WORDS, whole_database()) == []
+    assert before == (DemoRecord.objects.count(), list(others.values_list("pk", flat=True)))
+    assert DemoRecord.objects.get(number="1050").owner == "C-1001"
 
 
 def test_chats_that_were_ended_in_the_admin_and_deleted_past_it(editor: Client) -> None:

@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from agent_app.agent import catalogue
 from agent_app.agent.events import Escalation, TurnContext
+from agent_app.agent.smalltalk import reply_to
 from agent_app.knowledge.indexing import knowledge
 from agent_app.opening import Hours, read_hours
 
@@ -86,16 +87,18 @@ class Policy:
 
 
 async def judge(context: TurnContext) -> Escalation | None:
-    """What the policy's words say to the messages that this turn answers."""
-    return policy().judge(context.question)
+    """What the policy's words say to the messages that this turn answers; small talk has them, and means nothing by it:
+    "are you a real person?".
+    """
+    return policy().judge(context.question) if reply_to(context.question) is None else None
 
 
 async def judge_by_meaning(context: TurnContext) -> Escalation | None:
     """As `judge`, and where no word says it, by what the messages mean: some 10 ms, off the event loop."""
+    if reply_to(context.question) is not None or not context.question.strip():
+        return None
     found = policy().judge(context.question)
-    if found is not None or not context.question.strip():
-        return found
-    return await knowledge.beside(policy().meant, context.question, knowledge.like)
+    return found or await knowledge.beside(policy().meant, context.question, knowledge.like)
 
 
 def people_are_away(now: datetime) -> str:

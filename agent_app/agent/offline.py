@@ -237,7 +237,19 @@ async def find(context: TurnContext, search: Tool, question: str, beside: str | 
     if findings.band == Band.ANSWER:  # "and how do I return something?" says by itself what it is about
         surer = together.band == Band.ANSWER and together.probability > findings.probability
         return together if surer else findings
-    return together if together.probability > findings.probability or leans else findings
+    if leans or (together.probability > findings.probability and is_about(together, findings, question)):
+        return together
+    return findings
+
+
+def is_about(together: Findings, findings: Findings, question: str) -> bool:
+    """Whether what was found for both questions is about the later one, which names a subject of its own.
+
+    "Is the down jacket vegan?" after one of parking is not answered with the shops.
+    """
+    if questions.points_back(question):
+        return True
+    return bool(together.hits) and together.hits[0].source.slug in {hit.source.slug for hit in findings.hits}
 
 
 def add(draft: Draft, question: str, findings: Findings, alone: bool) -> None:

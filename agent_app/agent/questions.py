@@ -85,7 +85,11 @@ def split(text: str, is_change: Callable[[str], bool] = never, is_reply: Callabl
 
 
 def is_follow_up(text: str) -> bool:
-    return len(WORD.findall(text)) <= SHORT or leans_on_earlier(text) or bool(POINTS_BACK.search(text))
+    return len(WORD.findall(text)) <= SHORT or leans_on_earlier(text) or points_back(text)
+
+
+def points_back(text: str) -> bool:
+    return bool(POINTS_BACK.search(text))
 
 
 def leans_on_earlier(text: str) -> bool:

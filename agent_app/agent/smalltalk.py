@@ -25,9 +25,11 @@ GOODBYE = (
     r"|no,? (?:thanks|thank you)(?:,? that(?:'s| is) all)?)"
 )
 HOW_ARE_YOU = r"how(?:'s| is) it going|how are you(?: doing)?(?: today)?|what'?s up|how do you do"
+REAL = r"(?:a |an )?(?:real |live |actual )?"
+NATURE = r"(?:(?:ro)?bot|ai|machine|computer|chatbot|human(?: being)?|person)"
 WHO_ARE_YOU = (
-    r"(?:who|what) are you|are you (?:a |an )?(?:(?:ro)?bot|ai|machine|computer|chatbot|human|real)"
-    r"|am i (?:talking|speaking|chatting) (?:to|with) a (?:(?:ro)?bot|machine|human|person)"
+    rf"(?:who|what) are you|(?:are you|is this) (?:really |actually )?(?:{REAL}{NATURE}|real)"
+    rf"|am i (?:talking|speaking|chatting) (?:to|with) {REAL}{NATURE}"
     r"|what(?:'s| is) your name"
 )
 WHAT_CAN_YOU_DO = (

@@ -149,15 +149,21 @@ SNOWBALL = {
 FUNCTION_WORDS = {
     "en": "the is are how what when where my can you with have does this that why which your it of and to will would",
     "de": "der das ist wie wann wo mein meine kann ich mit haben nicht und ein eine für auf wird bitte warum sie zu"
-    " lange nach meiner meinem meinen dauert aus oder wenn den dem des im zum zur viel kostet gibt",
+    " lange nach meiner meinem meinen dauert aus oder wenn den dem des im zum zur viel kostet gibt"
+    " möchte möchten will etwas habe hat mich mir zurück zurückgeben umtauschen bestellung bestellt kein keine noch",
     "fr": "le les est comment quand où mon je avec vous pas une pour dans puis-je peut pourquoi quel ma votre avez"
-    " des du un sur c'est j'ai combien livraison au",
-    "es": "el los cómo cuándo dónde mi puedo con una para por qué está mis tengo puede pero cuál cuanto las del",
-    "it": "il come quando dove posso con una perché sono mio mia che della gli è ho non nel per quanto vorrei",
-    "nl": "het hoe wanneer waar mijn kan ik met een niet voor naar wordt zijn waarom welke heb jullie deze",
-    "pt": "os como quando onde meu minha posso com uma não por que está são você para quanto meus tem",
-    "pl": "jak kiedy gdzie mój moje mogę czy nie jest się dla na dlaczego mam moja proszę",
+    " des du un sur c'est j'ai combien livraison au veux voudrais quelque chose commande retourner colis merci",
+    "es": "el los cómo cuándo dónde mi puedo con una para por qué está mis tengo puede pero cuál cuanto las del"
+    " quiero quisiera algo gracias hola",
+    "it": "il come quando dove posso con una perché sono mio mia che della gli è ho non nel per quanto vorrei"
+    " voglio qualcosa restituire ordine grazie",
+    "nl": "het hoe wanneer waar mijn kan ik met een niet voor naar wordt zijn waarom welke heb jullie deze"
+    " wil graag iets terug bestelling mij",
+    "pt": "os como quando onde meu minha posso com uma não por que está são você para quanto meus tem"
+    " quero queria encomenda um obrigado",
+    "pl": "jak kiedy gdzie mój moje mogę czy nie jest się dla na dlaczego mam moja proszę chcę zwrócić coś zamówienie",
     "sv": "hur när var min kan jag med inte och att för varför är mitt ett från",
+    "da": "hvor hvordan hvornår hvad jeg ikke og det gerne pakken pakke ordre tilbage",
     "tr": "nasıl ne zaman nerede benim bir için değil mi mı var bu kadar",
 }
 SCRIPTS = (

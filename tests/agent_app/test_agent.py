@@ -137,6 +137,18 @@ async def test_a_follow_up_leans_on_the_question_before(agent: CustomerSupportAg
     assert "Returns are free" in answer.text
 
 
+@pytest.mark.parametrize("text", ["Are you a real person?", "is this a bot?", "Am I talking to a human?"])
+async def test_who_asks_what_this_is_is_told_and_not_handed_over(agent: CustomerSupportAgent, text: str) -> None:
+    answer = await Talk(agent).say(text)
+    assert (answer.text, answer.escalation) == (catalogue.WHO_I_AM, None)
+
+
+async def test_a_question_with_a_subject_of_its_own_is_no_follow_up(agent: CustomerSupportAgent) -> None:
+    talk = Talk(agent)
+    assert "car park" in (await talk.say("where can I park at your Dublin store")).text
+    assert "Capel Street" not in (await talk.say("is the down jacket vegan")).text
+
+
 async def test_a_follow_up_leans_on_what_the_one_before_leaned_on(agent: CustomerSupportAgent) -> None:
     talk = Talk(agent)
     await talk.say("Do you deliver to Norway?")

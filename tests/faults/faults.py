@@ -88,8 +88,12 @@ async def lose_commits(stage: Stage, dice: random.Random) -> None:
 
 async def lock_the_file(stage: Stage, dice: random.Random) -> None:
     """Another process is in the middle of a write, sometimes for longer than the desk waits (5 s)."""
-    with closing(sqlite3.connect(stage.file, isolation_level=None, timeout=10)) as database:
-        database.execute("BEGIN IMMEDIATE")
+    connected = sqlite3.connect(stage.file, isolation_level=None, timeout=10, check_same_thread=False)
+    with closing(connected) as database:
+        try:
+            await asyncio.to_thread(database.execute, "BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return  # it is locked: an instance was stopped in the middle of its own write
         await asyncio.sleep(dice.uniform(1, 7))
         database.execute("ROLLBACK")
 

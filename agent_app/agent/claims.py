@@ -122,7 +122,7 @@ PATTERNS = {
         rf"\s+(?P<done>{FINISHED})\b",
         rf"\b{THING}\b[^.;!?]{{0,40}}?\b(?:was|were|has been|have been){BETWEEN}\s+successful\b",
         rf"\bconsider (?:it|that|this|your {THING}){BETWEEN}\s+{PAST.format('v')}",
-        rf"\b{THING}\b[^.;!?]{{0,40}}?\b(?:went|came|gone) through\b",
+        rf"\b{THING}\b[^.;!?]{{0,40}}?\b(?:went|came|gone) through\b(?!\s+customs)",
         rf"\b{THING}\b[^.;!?]{{0,40}}?\b(?:took effect|is in effect|no longer exists)\b",
         r"\byou(?:'re| are) (?:now )?(?:all )?(?:set|sorted|refunded|covered|good to go)\b",
         r"\byou(?: now| already)? have(?: now| already)? (?:your|the) (?:money|refund)\b",
@@ -148,7 +148,9 @@ PATTERNS = {
         r"^\W*(?:job|mission|task|request)\s+(?:done|accomplished|complete|completed|finished)\b",
         rf"^\W*(?:your\s+|the\s+)?{THING}\s*[:–—-]?\s*(?:complete|done|through|successful|sorted|settled)\W*$",
         rf"(?:\b{THING}\b(?:\s+#?\d{{3,10}})?\s+(?:is|are)|\b(?:it|that)(?:'s|\s+is)){BETWEEN}\s+(?:gone(?!\s+missing)"
-        r"|no more|history|off the books|(?:in|out of|off) (?:the|our) (?:system|books|records|list))\b",
+        r"|no more|history|off the books|(?:out of|off) (?:the|our) (?:system|books|records|list))\b",
+        rf"\b(?:refund|cancellation|return|replacement|address|change|update|correction|credit|discount)\s+(?:is|are){BETWEEN}"
+        r"\s+in (?:the|our) (?:system|books|records)\b",
         rf"\b{MONEY}\b(?:\s+(?:has|just|now|already))*\s+(?:left|reached|hit|landed)\b",
         rf"^\W*(?:\d+[.)]\s*)?(?:success\w+\s+|just\s+|now\s+|already\s+)?(?!did\s){PAST.format('v')}"
         r"(?![^.;!?]*\b(?:is|are|can|could|will|must|may|should|cannot|do|does)\b)",
@@ -166,6 +168,8 @@ DENIAL = re.compile(
 
 # → ⇒ ➔ ➜ ➡ ▶ » point to what something became; ✅ ✔ ☑ tick it off
 SIGNS = {ord(sign): meaning for signs, meaning in (("→⇒➔➜➡▶»", " : "), ("✅✔☑✓🗸", " ✓ ")) for sign in signs}
+DENIED_BEHIND = re.compile(r"\s*(?:not\b|n't\b)")  # "the payment did not go through"
+
 LOOKALIKES = str.maketrans("аеорсхуікмнтв", "aeopcxyikmhtb")  # Cyrillic letters that look Latin
 MARKS = re.compile(r"[*_~`#>|\\]+|\[\d+\]|<[^>]{0,40}>")
 ABBREVIATION = re.compile(r"\b(?:(?:e\.g|i\.e)\.,?|(etc|no|nr|approx|mr|mrs|ms|dr|vs|incl|inc|ltd|st)\.)")
@@ -198,7 +202,11 @@ def claims(sentence: str) -> list[Claim]:
     found = []
     for pattern, how in COMPILED:
         for match in pattern.finditer(text):
-            if DENIAL.search(match[0]) or (how != SAID and is_conditional(text, match)):
+            if (
+                DENIAL.search(match[0])
+                or DENIED_BEHIND.match(text, match.end())
+                or (how != SAID and is_conditional(text, match))
+            ):
                 continue
             backing = kinds_of(match.groupdict())
             if backing:
@@ -210,12 +218,13 @@ def kinds_of(groups: Mapping[str, str | None]) -> frozenset[str]:
     """The kinds of act that a match names: ANY where it names none; nothing for a verb and a particle that are no
     phrase ("took it through").
     """
-    words = [word for name, word in groups.items() if word and name not in ("done", "p")]
     if particle := groups.get("p"):
-        words = [f"{word} {particle}" for word in words]
+        parted = joined().get(f"{groups['v']} {particle}")
+        return frozenset({parted}) if parted else frozenset()
+    words = [word for name, word in groups.items() if word and name != "done"]
     if not words:
         return frozenset({ANY})
-    return frozenset().union(*(kinds().get(word, frozenset()) for word in words))
+    return frozenset().union(*(kinds()[word] for word in words))
 
 
 def by_subject(backing: frozenset[str], text: str) -> frozenset[str]:

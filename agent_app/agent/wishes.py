@@ -32,7 +32,9 @@ FORMS = {
 }
 NO_ACT = r"(?!\s+(?:label|policy|address|form|slip|window|period|costs?|postage|shipping|rules|conditions))"
 WORDS = {
-    tool: re.compile("|".join(rf"(?P<{form}>\b(?:{words})\b{NO_ACT})" for form, words in forms.items()))
+    tool: re.compile(
+        "|".join(rf"(?P<{form}>\b(?:{words})\b{NO_ACT if tool == RETURN else ''})" for form, words in forms.items())
+    )
     for tool, forms in FORMS.items()
 }
 A_NOUN_BEFORE = re.compile(r"\b(?:my|the|a|your|this|that|any|no|full|partial|another|of|about|for)\s+$")
@@ -83,7 +85,7 @@ STANDS = (
     r"|receiv\w*|wait\w*"
     r"|where|got|gotten|came|come|yet|still|confirmed|processed|accepted|approved|complete\w*|due|expect\w*"
     r"|know|hear\w*"
-    r"|through|under way|late|missing|pending|see)"
+    r"|through|been|paid|credited|under way|late|missing|pending|see)"
 )
 STATE = re.compile(rf"\b{STANDS}\b")
 ASKS_FOR = re.compile(

@@ -62,6 +62,7 @@ def replied(agent: ChatMessage, text: str) -> list[Errand]:
         ("I'd like to know whether order 1050 got cancelled", "cancel_order"),
         ("Hello, has order 1050 been refunded?", "return_order"),
         ("is the cancellation of order 1050 through?", "cancel_order"),
+        ("the refund for order 1050 has not been paid", "return_order"),
         ("did you change the address of order 1050?", "change_delivery_address"),
         ("Was the address of order 1050 updated?", "change_delivery_address"),
         ("What address will you send order 1050 to?", "change_delivery_address"),
@@ -216,6 +217,14 @@ def test_a_new_phone_number_is_no_order() -> None:
             [("cancel_order", "1050"), ("change_delivery_address", "1053")],
         ),
         ("invoices for orders 1031 and 1042", [("invoices", "1031"), ("invoices", "1042")]),
+        (
+            "change address of orders 1050 and 1053 to 12 Oak Lane, Galway",
+            [("change_delivery_address", "1050"), ("change_delivery_address", "1053")],
+        ),
+        (
+            "return 1031 and 0988, and where is 1042?",
+            [("return_order", "1031"), ("return_order", "0988"), ("order_status", "1042")],
+        ),
         ("Cancel order 1050. When will it arrive?", [("cancel_order", "1050")]),
     ],
 )

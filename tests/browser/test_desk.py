@@ -6,6 +6,7 @@ from playwright.async_api import Page, WebSocketRoute, expect
 from tests.browser.desk_page import DeskPage
 from tests.chat_client import Chat
 from tests.desk import Desk
+from tests.desk_client import ALL, Office
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]  # one browser for all
 
@@ -87,3 +88,30 @@ async def test_a_thread_on_a_phone_and_back(page: Page, desk: Desk) -> None:
     assert await page.evaluate("document.documentElement.scrollWidth") == 360
     await page.get_by_role("link", name="All conversations").click()
     await expect(page.locator(".inbox")).to_be_visible()
+
+
+REMEMBER = """
+from datetime import timedelta
+from django.utils import timezone
+from agent_app.models import Conversation, Fact
+chat, soon = Conversation.objects.get(session_id="{session}"), timezone.now() + timedelta(days=1)
+said = Fact.objects.create(conversation=chat, name="diet", value="vegan", message_seq=1, expires_at=soon).pk
+"""
+
+
+async def test_what_a_colleague_let_the_agent_forget_leaves_the_open_page(page: Page, desk: Desk) -> None:
+    chat = await Chat.open(desk.url, user_id="eats no meat")
+    await chat.say("Hello")
+    office = Office(desk)
+    fact = office.run(REMEMBER.format(session=chat.session_id))
+    colleague = office.hire(f"colleague{fact}", (*ALL, "agent_app.delete_fact"))
+    staff = await DeskPage.logged_in(page, desk.url)
+    await staff.open("eats no meat")
+    await expect(page.locator("#details")).to_contain_text("vegan")
+    await chat.say("Is anybody there?")
+    await expect(staff.said_by("customer")).to_have_count(2)  # the page follows the chat
+    async with colleague.rest(desk.url) as rest:
+        done = await rest.delete(f"/conversations/{chat.opened['thread_id']}/facts/{fact}/")
+        assert done.status_code == 204
+    await expect(page.locator("#details")).not_to_contain_text("vegan")
+    office.close()

@@ -19,6 +19,7 @@ GENERAL = re.compile(
 )
 MINE = re.compile(r"\b(?:my|i|me|mine|we|our)\b")
 PARCEL = re.compile(r"\b(?:orders?|parcels?|packages?|delivery|shipments?)\b")
+ORDERED = re.compile(r"\bi(?:'ve| have)? (?:just |only |already )?(?:ordered|bought|purchased)\b")
 
 TO_SOMEWHERE = re.compile(r"\b(?:address|deliver(?:y|ed)?|send|sent|ship(?:ped)?)\b")
 STATUS = re.compile(
@@ -82,7 +83,7 @@ def is_change(text: str) -> bool:
 
 
 def changes(text: str, said: str, numbers: list[Number]) -> list[Errand]:
-    if not numbers and not PARCEL.search(said):
+    if not numbers and not PARCEL.search(said) and not ORDERED.search(said):
         return contact_changes(text, said, numbers)
     acts = acts_in(said, CANCEL, RETURN)
     wishes = [act for act in acts if act.mood is Mood.WISH]

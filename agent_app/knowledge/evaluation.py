@@ -48,6 +48,7 @@ class Asked:
     probability: float
     band: Band
     milliseconds: float
+    near: float  # probability that one of the best three is right: by it a question is declined
 
     @property
     def right(self) -> bool:
@@ -96,7 +97,7 @@ def ask(index: KnowledgeIndex, questions: Iterable[Question], embed: Callable[[S
         findings = index.search(question.text, embed)
         took = (time.perf_counter() - began) * 1000
         found = tuple(hit.source.slug for hit in findings.hits)
-        asked.append(Asked(question, found, findings.probability, findings.band, took))
+        asked.append(Asked(question, found, findings.probability, findings.band, took, findings.near))
     return asked
 
 
@@ -110,9 +111,7 @@ def measure(asked: Sequence[Asked]) -> dict[str, Any]:
         "top3": share(one.question.label in one.found[:3] for one in labelled),
         "answered": share(one.answered for one in labelled),
         "wrong_among_answered": share(not one.right for one in given),
-        "oos_auroc": auroc(
-            [one.probability for one in labelled], [one.probability for one in asked if one.question.label is None]
-        ),
+        "oos_auroc": auroc([one.near for one in labelled], [one.near for one in asked if one.question.label is None]),
         "ece": round(expected_error(*promises(asked)), 4) if asked else None,
         "p50_ms": round(float(np.percentile(times, 50)), 2),
         "p95_ms": round(float(np.percentile(times, 95)), 2),

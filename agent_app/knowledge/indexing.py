@@ -388,7 +388,8 @@ def stored_vectors(embedder: Embedder, digests: Iterable[str]) -> dict[str, np.n
 
 
 def forget_vectors(embedder: Embedder, used: set[str]) -> None:
-    """Deletes the vectors of texts that no article holds any more."""
+    """Deletes the vectors of texts that no article holds any more, and those of another embedder, whose may be gone."""
+    TextVector.objects.exclude(embedder=embedder.name).delete()
     stored = TextVector.objects.filter(embedder=embedder.name).values_list("digest", flat=True)
     unused = [digest for digest in stored if digest not in used]
     for start in range(0, len(unused), ASKED_AT_ONCE):

@@ -85,6 +85,7 @@ class Findings:
     hits: tuple[Hit, ...]
     language: str | None = None  # the question's, where it is not one of the knowledge's
     languages: tuple[str, ...] = ("en",)  # the knowledge's
+    near: float = 0.0  # probability that one of the best three answers it: by this it is said that nobody knows
 
     def __bool__(self) -> bool:
         return bool(self.hits)
@@ -224,13 +225,13 @@ class KnowledgeIndex:
             if len(order):
                 return Findings(question, Band.ANSWER, 1.0, self.hits(order, question, seen, scores))
             return Findings(question, Band.UNKNOWN, 0.0, ())
-        probability = self.calibration.probability(features)
+        probability, near = self.calibration.probability(features), self.calibration.probability_near(features)
         hits = self.hits(order[:limit], question, seen, scores)
         foreign = spoken if spoken and spoken not in self.languages else None
-        band = self.band(probability, features)
+        band = self.band(probability, near)
         if band is Band.ANSWER and self.only_names_a_subject(question, order):
             band = Band.CLARIFY
-        return Findings(question, band, probability, hits, foreign, tuple(sorted(self.languages)))
+        return Findings(question, band, probability, hits, foreign, tuple(sorted(self.languages)), near)
 
     def in_other_languages(self, spoken: str | None) -> NDArray[np.bool_] | None:
         """The articles that cannot answer whoever speaks this language, where others can: an answer is a quote."""
@@ -283,10 +284,10 @@ class KnowledgeIndex:
         best = float(np.max(seen.matches.bm25)) or 1.0
         return nearest + 2 * COVERAGE * seen.matches.coverage + BM25_WITHOUT_HEAD * seen.matches.bm25 / best
 
-    def band(self, probability: float, features: tuple[float, ...]) -> Band:
+    def band(self, probability: float, near: float) -> Band:
         if probability >= self.calibration.answer_at:
             return Band.ANSWER
-        if self.calibration.probability_near(features) >= self.calibration.clarify_at:
+        if near >= self.calibration.clarify_at:
             return Band.CLARIFY
         return Band.UNKNOWN
 

@@ -91,9 +91,11 @@ def test_a_second_build_embeds_only_what_is_new(folder: Path) -> None:
     article.learn("send it back")
     knowledge.renew()
     assert len(set(TextVector.objects.values_list("pk", flat=True)) - before) == 1
+    TextVector.objects.create(embedder="one before", digest="0" * 64, vector=b"")
     article.delete()
     knowledge.renew()
     assert TextVector.objects.count() < len(before)
+    assert not TextVector.objects.filter(embedder="one before").exists(), "its texts may be gone"
 
 
 def test_generations_are_pruned_and_one_builds_at_a_time(folder: Path) -> None:

@@ -6,6 +6,7 @@ steps, and what is not in the database: sockets, live sessions, the index of wha
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from asgiref.sync import async_to_sync
@@ -26,6 +27,8 @@ knowledge.forget_with(journal.recent.forget_all)  # rung, too, chat by chat; but
 
 FORGOTTEN_AT_ONCE = 200  # chats of one transaction
 REASON = "erased"
+INDEX_WITHIN = 60.0  # seconds that an erasure waits for another instance that builds the index
+LOOK_AGAIN = 0.25  # seconds
 STORE_AWAY = "The session store is away: what is in it goes as soon as it is back, with the next run."
 
 
@@ -36,6 +39,8 @@ def erase(erasure: Erasure, advance: Callable[[int], None] = lambda chats: None)
     """
     while batch := list(erasure.chats().values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE]):
         async_to_sync(close_chats)(batch)
+        for user_id in proven_customers(batch):  # first, while their chats still say who they are
+            books.restore(user_id)
         advance(erasure.forget_chats(batch))
         async_to_sync(tell_erased)(batch)
     async_to_sync(end_sessions)(erasure)
@@ -83,6 +88,11 @@ def session_ids_of(ids: list[int]) -> list[str]:
     return list(Conversation.objects.filter(pk__in=ids).values_list("session_id", flat=True))
 
 
+def proven_customers(ids: list[int]) -> set[str]:
+    verified = Conversation.objects.filter(pk__in=ids, verified=True, user_id__isnull=False)
+    return {user_id for user_id in verified.values_list("user_id", flat=True) if user_id}
+
+
 async def end_sessions(erasure: Erasure) -> None:
     """Live sessions of the customer that no chat led to."""
     if erasure.scope == Erasure.Scope.CUSTOMER and erasure.subject:
@@ -92,22 +102,38 @@ async def end_sessions(erasure: Erasure) -> None:
 
 
 def empty_log() -> None:
-    """SQLite overwrites what is deleted, but its log holds pages as they were until it begins anew."""
+    """SQLite overwrites what is deleted, but its log holds pages as they were until it begins anew.
+
+    It cannot while somebody reads the file, such as a backup: then the next `manage.py cleanup` does it.
+    """
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
-            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # waits for readers as long as for a lock
+            busy = cursor.fetchone()[0]
+        if busy:
+            logger.warning("erasure.log_not_emptied somebody reads the database: manage.py cleanup empties it later")
 
 
 def renew_index() -> None:
     """Leaves no index of knowledge as it was: one may hold what an article was taught by the customer, also where an
     editor has taken that out again.
 
-    Where another instance is building, its index is the next one, and `manage.py cleanup` deletes those before it.
+    Where another instance is building, its index is the next one, and is waited for; a builder forgets the older ones
+    itself as well, however long it takes.
     """
-    older = IndexGeneration.objects.filter(revision__lt=KnowledgeState.current_revision())
-    if older.exists() and not forget_old_indexes():
+    until = time.monotonic() + INDEX_WITHIN
+    while there_are_old_indexes():
         knowledge.renew()
-        forget_old_indexes()
+        if forget_old_indexes():
+            return
+        if time.monotonic() > until:
+            logger.warning("erasure.index_follows the index is still being built: it replaces the older ones then")
+            return
+        time.sleep(LOOK_AGAIN)
+
+
+def there_are_old_indexes() -> bool:
+    return IndexGeneration.objects.before(KnowledgeState.current_revision()).exists()
 
 
 def forget_old_indexes() -> int:
@@ -115,4 +141,4 @@ def forget_old_indexes() -> int:
     current = KnowledgeState.current_revision()
     if not IndexGeneration.objects.filter(revision__gte=current).exists():
         return 0
-    return IndexGeneration.objects.filter(revision__lt=current).delete()[0]
+    return IndexGeneration.objects.before(current).delete()[0]

@@ -22,6 +22,7 @@ from agent_app.models.refusal import Refused
 logger = logging.getLogger(__name__)
 
 MOST_CLIENT_ID = 100  # characters
+MOST_USER_ID = 200  # characters
 MOST_METADATA = 16_384  # bytes of JSON that a new session may bring
 CLOCK_SKEW = 30  # seconds that the site's clock may differ from ours
 
@@ -117,6 +118,9 @@ def proven_user(identity: str, user_id: str | None) -> tuple[str, str | None]:
             "invalid", "The identity is not valid or has expired: sign a new one.", field="identity"
         ) from None
     proven = str(claims["sub"])
+    if proven != proven.strip() or not 1 <= len(proven) <= MOST_USER_ID:
+        why = f"The identity's subject has to have from 1 to {MOST_USER_ID} characters, with no blanks around them."
+        raise Refused("invalid", why, field="identity")
     if user_id is not None and user_id != proven:
         raise Refused("invalid", "user_id is not the identity's subject: send the same, or none.", field="user_id")
     email = claims.get("email")
@@ -148,7 +152,7 @@ class WireField(serializers.CharField):
 
 
 class NewSessionSerializer(serializers.Serializer[Any]):
-    user_id = serializers.CharField(max_length=200, required=False, allow_null=True, default=None)
+    user_id = serializers.CharField(max_length=MOST_USER_ID, required=False, allow_null=True, default=None)
     identity = serializers.CharField(
         max_length=4096, required=False, allow_null=True, default=None, help_text="JWT (HS256) that proves user_id"
     )

@@ -70,6 +70,8 @@ def restore(user_id: str) -> None:
     named = Q(number=user_id) | Q(data__email=user_id)
     with transaction.atomic():
         owners = set(DemoRecord.objects.filter(named, kind="customer").values_list("number", flat=True))
+        # Who was known by an address that a chat has changed.
+        owners |= {number for number, _, email, *_ in CUSTOMERS if email == user_id}
         DemoRecord.objects.filter(owner__in=owners).delete()
         DemoRecord.objects.bulk_create(each for each in first_day(date.today()) if each.owner in owners)
 

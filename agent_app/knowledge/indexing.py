@@ -274,7 +274,8 @@ class Knowledge:
         self._forget_customers(forgotten)
         newest = IndexGeneration.objects.newest(embedder.name)
         if newest is None:
-            self._index, self._generation = EMPTY, None
+            if self._generation is None or revision == 0:
+                self._index, self._generation = EMPTY, None
         elif self._generation != (newest.pk, newest.created_at):
             self._load(newest)
         held = newest.revision if newest else 0
@@ -287,7 +288,11 @@ class Knowledge:
 
     def _load(self, generation: IndexGeneration) -> None:
         began = time.monotonic()
-        self._index = KnowledgeIndex.from_bytes(bytes(generation.payload))
+        try:
+            payload = bytes(generation.payload)
+        except IndexGeneration.DoesNotExist:
+            return  # a newer one took its place this moment: the next look loads that
+        self._index = KnowledgeIndex.from_bytes(payload)
         self._generation = (generation.pk, generation.created_at)
         give_back_memory()
         logger.info(
@@ -308,6 +313,8 @@ class Knowledge:
         if earlier is not None and len(sources) > AT_ONCE:
             self._publish(KnowledgeIndex.build(sources, kept.embed, earlier), embedder, revision - 1)
         self._publish(KnowledgeIndex.build(sources, kept.embed), embedder, revision)
+        # One that is kept could hold what an erasure has taken since. An instance with another embedder builds its own.
+        IndexGeneration.objects.before(revision).delete()
         forget_vectors(embedder, kept.digests)
         give_back_memory()
         logger.info("knowledge.built articles=%d ms=%d", len(sources), (time.monotonic() - began) * 1000)
@@ -321,7 +328,6 @@ class Knowledge:
             payload=index.to_bytes(),
         )
         self._index, self._generation = index, (generation.pk, generation.created_at)
-        IndexGeneration.objects.prune(embedder.name)
 
     def _on_keeper(self, work: Callable[..., Result], *arguments: object) -> Future[Result]:
         def with_connection() -> Result:

@@ -173,6 +173,12 @@ class AuditEntry(models.Model):
     def kept_details(self) -> "AuditDetails | None":
         return getattr(self, "kept", None)
 
+    @property
+    def is_as_written(self) -> bool:
+        """Its details are there, and those of which it holds the digest."""
+        kept = self.kept_details
+        return kept is not None and self.digest == self.digest_with(kept)
+
     def digest_with(self, kept: "AuditDetails") -> str:
         return sha256(kept.salt, instant(self.at), self.actor, self.action, self.session_id, kept.text)
 

@@ -27,7 +27,6 @@ DRAFT_BODY = "(Write the answer here.)"
 DRAFT_TITLE = re.compile(r"Draft \d+")
 DRAFT_SLUG = re.compile(r"draft-[0-9a-f]{12}")
 PHRASING = 500  # characters of an example question
-KEPT_GENERATIONS = 3  # the current one, and what instances may still be reading
 
 
 class ArticleQuerySet(models.QuerySet["Article"]):
@@ -268,9 +267,9 @@ class IndexGenerationQuerySet(models.QuerySet["IndexGeneration"]):
         """Without its payload: what tells an instance whether there is something to load."""
         return self.filter(embedder=embedder).defer("payload").order_by("-id").first()
 
-    def prune(self, embedder: str) -> None:
-        kept = list(self.filter(embedder=embedder).order_by("-id").values_list("id", flat=True)[:KEPT_GENERATIONS])
-        self.filter(embedder=embedder).exclude(id__in=kept).delete()
+    def before(self, revision: int) -> Self:
+        """Of older knowledge, of whatever embedder."""
+        return self.filter(revision__lt=revision)
 
 
 class IndexGeneration(models.Model):

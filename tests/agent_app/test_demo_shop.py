@@ -107,6 +107,8 @@ WRONG = {
     "unsigned": lambda: jwt.encode({"sub": "C-1001", "exp": time.time() + 60}, "", "none"),
     "another algorithm": lambda: jwt.encode({"sub": "C-1001", "exp": time.time() + 60}, KEY, "HS384"),
     "not what was signed": lambda: identity() + "x",
+    "blanks around its subject": lambda: identity(" C-1001 "),
+    "a longer subject than any": lambda: identity("C" * 201),
 }
 
 

@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from agent_app import chat
 from agent_app.doorbell import doorbell
-from agent_app.erasing import erase, forget_old_indexes
+from agent_app.erasing import empty_log, erase, forget_old_indexes
 from agent_app.journal import journal
 from agent_app.management.progress import Progress
 from agent_app.models import Attachment, AuditEntry, AuditSeal, Conversation, Erasure, Fact, Message
@@ -220,6 +220,7 @@ class Command(BaseCommand):
                 report.erasures_finished += 1
                 self.say(f"Erasure {erasure.number}: finished.")
         forget_old_indexes()
+        empty_log()
 
     # ---- the audit log --------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from agent_app.models.confirmations import Confirmation
 from agent_app.models.conversations import Conversation, Entry, Message
 from agent_app.models.demo import DemoRecord, DemoWrite
 from agent_app.models.desk import CannedReply, Note, Ticket
+from agent_app.models.drafts import DraftSource
 from agent_app.models.erasure import Erasure
 from agent_app.models.feedback import Feedback
 from agent_app.models.knowledge import (
@@ -36,6 +37,7 @@ __all__ = [
     "DailyUse",
     "DemoRecord",
     "DemoWrite",
+    "DraftSource",
     "Entry",
     "Erasure",
     "ExampleQuestion",

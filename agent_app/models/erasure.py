@@ -23,19 +23,16 @@ from django.core.files.storage import default_storage
 from django.db import models, transaction
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare, salted_hmac
-from django.utils.text import slugify
 
 from agent_app.models.audit import RETENTION, AuditEntry
 from agent_app.models.conversations import Conversation, hash_token, wire_time
 from agent_app.models.desk import TICKET_LETTERS
-from agent_app.models.feedback import Feedback
-from agent_app.models.knowledge import PHRASING, Article, ExampleQuestion, KnowledgeState, UnansweredQuestion
-from agent_app.models.missed import messages_at
+from agent_app.models.drafts import ERASED, DraftSource
+from agent_app.models.knowledge import KnowledgeState
 
-ERASED = "(erased)"
 FOLDER = "attachments"
 ON_RECORD = "customer.erased"  # as the audit log calls it
-TITLE, SLUG = 200, 120  # characters
+RENAMED = "titles of drafts"  # as the receipt calls drafts whose title or address was the question
 SOON = timedelta(minutes=1)
 BACKUPS = (
     "Copies made before this moment (database backups, snapshots, logs of proxies) are beyond its reach: they are "
@@ -200,6 +197,8 @@ class Erasure(models.Model):
                 rows = model._default_manager.of_user(self.subject)  # type: ignore[attr-defined]
                 theirs[model] = theirs[model] | rows if model in theirs else rows
         found.update({named(model): rows.count() for model, rows in theirs.items()})
+        sources: Any = theirs[DraftSource]
+        found[RENAMED] = len(list(sources.still_named()))
         return dict(+found)
 
     def chats(self) -> models.QuerySet[Conversation]:
@@ -254,8 +253,8 @@ def forget_chats(chats: Mapping[int, str], receipt: str) -> Counter[str]:
     removed: Counter[str] = Counter()
     for session_id in session_ids:
         removed["files"] += forget_files(session_id)
-    if receipt != RETENTION:  # what knowledge has learned from a question outlives the chat, but not an erasure
-        removed[named(ExampleQuestion)] += forget_copies(list(chats))
+    if receipt != RETENTION:  # what was made of a question outlives the chat, but not an erasure
+        removed[RENAMED] += DraftSource.objects.of_chats(session_ids).rename()
     scrub_admin_log(Conversation, chats)
     scrub_admin_log(apps.get_model("sessions_app", "Session"), session_ids)
     for model, path in hanging_on(Conversation):
@@ -271,7 +270,7 @@ def forget_chats(chats: Mapping[int, str], receipt: str) -> Counter[str]:
 
 def forget_user(user_id: str, receipt: str) -> Counter[str]:
     """Deletes what is this customer's without a chat; how many of what."""
-    removed: Counter[str] = Counter()
+    removed: Counter[str] = Counter({RENAMED: DraftSource.objects.of_user(user_id).rename()})
     for model in declaring("of_user"):
         rows = model._default_manager.of_user(user_id)  # type: ignore[attr-defined]
         scrub_admin_log(model, rows.values_list("pk"))
@@ -328,32 +327,3 @@ def files_of(session_id: str) -> list[str]:
         return list(default_storage.listdir(f"{FOLDER}/{session_id}")[1])
     except FileNotFoundError:
         return []
-
-
-def forget_copies(conversations: list[int]) -> int:
-    """What these customers asked, where it stands in an article to the letter without saying whose it is; how many
-    phrasings. Those that staff made of a question say so themselves.
-    """
-    taught = {text[:PHRASING].strip() for text in asked_in_vain(conversations, learned=True)}
-    forgotten, _ = ExampleQuestion.objects.filter(text__in=taught).delete() if taught else (0, {})
-    titles = {text[:TITLE].strip() for text in asked_in_vain(conversations)}
-    slugs = {slugify(title)[:SLUG] for title in titles}
-    # An editor may have copied it there. What they have published is the company's.
-    named = models.Q(title__in=titles) | models.Q(slug__in=slugs)
-    for draft in Article.objects.filter(named, published=False) if titles else ():
-        draft.title = ERASED if draft.title in titles else draft.title
-        draft.slug = f"erased-{draft.pk}" if draft.slug in slugs else draft.slug
-        draft.save()
-    return forgotten
-
-
-def asked_in_vain(conversations: list[int], learned: bool = False) -> set[str]:
-    """The questions of these chats that staff are shown: unanswered ones, and those of unhelpful answers. `learned`:
-    only those that somebody has learned from.
-    """
-    when = {"resolved_at__isnull": False} if learned else {}
-    unanswered = UnansweredQuestion.objects.filter(conversation__in=conversations, **when)
-    judged = Feedback.objects.filter(conversation__in=conversations, seq__isnull=False, **when)
-    answers = messages_at(judged.values_list("conversation", "seq"))
-    questions = messages_at((chat, answer.reply_to) for (chat, _), answer in answers.items())
-    return {*unanswered.values_list("text", flat=True), *(question.text for question in questions.values())}

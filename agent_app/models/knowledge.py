@@ -21,6 +21,7 @@ from django.utils.text import slugify
 
 from agent_app.models.audit import RETENTION
 from agent_app.models.conversations import Conversation
+from agent_app.models.phrasings import in_other_words
 
 BUILD_LEASE = timedelta(minutes=5)  # a builder that takes longer has died, and another may begin
 DRAFT_BODY = "(Write the answer here.)"
@@ -112,19 +113,24 @@ class Article(models.Model):
     def set_questions(self, texts: list[str]) -> bool:
         """Makes these the article's example questions, in this order. True if anything changed.
 
-        What was a customer's stays theirs, also where it was put in other words at the same place.
+        What was a customer's stays theirs, also where it was put in other words.
         """
         before = list(self.questions.all())
         wanted = list(dict.fromkeys(text.strip() for text in texts if text.strip()))
         if wanted == [question.text for question in before]:
             return False
         known = {question.text: question for question in before}
-        replaced = {place: old for place, old in enumerate(before) if old.text not in wanted}
+        removed = [question for question in before if question.text not in wanted]
+        made_of = in_other_words(
+            [question.text for question in removed],
+            {question.text for question in removed if question.is_a_customers},
+            [text for text in wanted if text not in known],
+        )
         with transaction.atomic():
             self.questions.all().delete()
             ExampleQuestion.objects.bulk_create(
-                ExampleQuestion(article=self, text=text).as_asked_like(known.get(text) or replaced.get(place))
-                for place, text in enumerate(wanted)
+                ExampleQuestion(article=self, text=text).as_asked_like(known.get(made_of.get(text, text)))
+                for text in wanted
             )
             KnowledgeState.changed()
         return True
@@ -190,6 +196,10 @@ class ExampleQuestion(models.Model):
     def digests_of(cls, user_id: str) -> list[str]:
         """Under the site's key, and under those that it had before."""
         return [cls.digest_of(user_id, key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
+
+    @property
+    def is_a_customers(self) -> bool:
+        return self.conversation_id is not None or bool(self.customer)
 
     def as_asked_like(self, other: "ExampleQuestion | None") -> Self:
         """This new one is as much a customer's as the other was."""

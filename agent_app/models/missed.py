@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from agent_app.models.conversations import Conversation, Message
+from agent_app.models.drafts import DraftSource
 from agent_app.models.feedback import Feedback
 from agent_app.models.knowledge import Article, UnansweredQuestion
 
@@ -96,6 +97,9 @@ def draft(missed: Sequence[Missed]) -> Article:
     """A new article that is not published yet, with these as its example questions."""
     with transaction.atomic():
         article = Article.objects.begin()
+        DraftSource.objects.bulk_create(
+            DraftSource.of_question(article, each.text, each.conversation) for each in missed
+        )
         teach(article, missed)
     return article
 

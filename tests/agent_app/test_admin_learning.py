@@ -1,5 +1,6 @@
 """Learning in the admin: what was asked in vain, one click to an article, each change looked at before."""
 
+import time
 from collections.abc import Iterator
 from io import StringIO
 from typing import Any
@@ -147,6 +148,31 @@ def test_a_phrasing_stays_a_customers_in_other_words() -> None:
     mine = ExampleQuestion.objects.of_user("anna")
     assert [question.text for question in mine] == ["Do you sell kayaks?"]
     assert list(ExampleQuestion.objects.of_chats([chat.session_id])) == list(mine)
+
+
+def test_what_the_company_wrote_is_no_customers_for_being_sent_beside_theirs() -> None:
+    chat = judged("do you sell kayaks").conversation
+    article = Article.objects.create(slug="a", title="A", body="x")
+    article.set_questions(["Which boots are warm?", "Which gloves are warm?"])
+    article.learn("do you sell kayaks", chat)
+    # Theirs is taken out, one of the company's is put in other words, one is new.
+    article.set_questions(["Which boots are the warmest?", "Which gloves are warm?"])
+    assert not ExampleQuestion.objects.exclude(conversation=None).exists()
+    article.learn("do you sell kayaks", chat)
+    article.set_questions(["What about tents?", "Which of the boots is warm?", "Do you sell a kayak?"])
+    assert ExampleQuestion.objects.exclude(conversation=None).get().text == "Do you sell a kayak?"
+
+
+def test_an_article_of_the_most_and_longest_questions_is_put_in_other_words_at_once() -> None:
+    chat = judged("do you sell kayaks").conversation
+    article = Article.objects.create(slug="a", title="A", body="x")
+    words = [f"{number:03} " + " ".join(f"{number * 31 + place:x}" for place in range(120)) for number in range(200)]
+    article.set_questions([text[:500] for text in words[1:]])
+    article.learn("do you sell kayaks", chat)
+    began = time.monotonic()
+    article.set_questions([text[:500][::-1] for text in words])
+    assert time.monotonic() - began < 30
+    assert ExampleQuestion.objects.exclude(conversation=None).count() == 1
 
 
 def test_a_phrasing_is_found_under_the_key_that_the_site_had(settings: Any) -> None:

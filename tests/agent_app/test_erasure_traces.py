@@ -36,6 +36,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), 
 ADMIN = "/admin/agent_app"
 USER = "anna.karenina@example.com"
 ASKED = "Does the train to Obiralowka carry Wronskij?"
+SLUG = "does-the-train-to-obiralowka-carry-wronskij"
 WORDS = ("karenina", "wronskij", "obiralowka")
 
 
@@ -73,6 +74,12 @@ def saved(editor: Client, article: Article | None, **fields: str) -> Article:
     answer = editor.post(address, {name: value for name, value in {**form, **fields}.items() if value is not None})
     assert answer.status_code == 302, answer.context["errors"]
     return Article.objects.get(pk=article.pk) if article else Article.objects.latest("pk")
+
+
+def past_retention() -> None:
+    Conversation.objects.update(state="closed", closed_at=timezone.now() - timedelta(days=999))
+    forget_chats(dict(Conversation.objects.values_list("pk", "session_id")), "retention")
+    assert not Conversation.objects.exists()
 
 
 def erased() -> None:
@@ -118,11 +125,116 @@ def test_a_draft_that_was_published(editor: Client) -> None:
     assert Article.objects.published().get() == article
 
 
-def test_a_draft_whose_title_is_the_question_to_the_letter(editor: Client) -> None:
-    """An editor may have copied it there."""
+@pytest.mark.parametrize(
+    ("title", "slug"), [(ASKED, SLUG), (ASKED.upper().rstrip("?"), f"{SLUG}-2")], ids=["to the letter", "nearly"]
+)
+def test_a_draft_that_is_called_by_the_question(editor: Client, title: str, slug: str) -> None:
+    """An editor may have copied it there, or nearly."""
     asked_in_vain()
-    saved(editor, None, title=ASKED, slug="does-the-train-to-obiralowka-carry-wronskij")
+    draft = saved(editor, drafted(editor), title=title, slug=slug)
+    assert Erasure(scope="customer", subject=USER).foretold()["titles of drafts"] == 1
     erased()
+    draft.refresh_from_db()
+    assert (draft.title, draft.slug) == ("(erased)", f"erased-{draft.pk}")
+    assert Erasure.objects.get().removed["titles of drafts"] == 1
+
+
+@pytest.mark.parametrize("taken_out", [False, True])
+def test_a_draft_called_by_the_question_of_a_chat_that_retention_deleted(editor: Client, taken_out: bool) -> None:
+    asked_in_vain()
+    draft = saved(editor, drafted(editor), title=ASKED, slug=SLUG)
+    if taken_out:
+        draft.set_questions([])
+    past_retention()
+    draft.refresh_from_db()
+    assert (draft.title, draft.slug) == (ASKED, SLUG)
+    foretold = Erasure(scope="customer", subject=USER).foretold()
+    assert foretold == {"questions behind drafts": 1, "titles of drafts": 1} | (
+        {} if taken_out else {"example questions": 1}
+    )
+    erased()
+    assert Erasure.objects.get().removed.items() >= foretold.items()
+
+
+def test_a_draft_that_was_made_before_the_key_changed(editor: Client, settings: Any) -> None:
+    asked_in_vain()
+    saved(editor, drafted(editor), title=ASKED, slug=SLUG)
+    past_retention()
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another key of enough letters, to be sure of it"
+    erased()
+
+
+def test_what_the_company_wrote_stays_where_a_customer_asked_the_same(editor: Client) -> None:
+    """With no link to them it is the company's, to the letter though it be."""
+    first, second = "Which kayaks are there?", "Do you sell canoes?"
+    published = Article.objects.create(slug="canoes", title="Canoes", body="Two.")
+    published.set_questions([second])
+    draft = Article.objects.create(slug="which-kayaks-are-there", title=first, body="Three.", published=False)
+    for text in (first, second):
+        asked_in_vain(text)
+    editor.post(f"{ADMIN}/unansweredquestion/drop/", {"key": [each.key for each in missed_questions(10)]})
+    foretold = Erasure(scope="customer", subject=USER).foretold()
+    assert not {"example questions", "titles of drafts"} & set(foretold)
+    erased()
+    assert not {"example questions", "titles of drafts"} & set(Erasure.objects.get().removed)
+    assert published.question_texts() == [second]
+    draft.refresh_from_db()
+    assert (draft.title, draft.slug) == (first, "which-kayaks-are-there")
+
+
+def test_what_another_customer_asked_stays(editor: Client) -> None:
+    """In the same words, and taught to an article as theirs."""
+    same = "Is there a samovar aboard?"
+    articles = [Article.objects.create(slug=slug, title=slug, body="Yes.") for slug in ("tea", "trains")]
+    for user_id, article in zip(("levin", USER), articles, strict=True):
+        asked_in_vain(same, user_id)
+        form = {"article": article.slug, "key": [each.key for each in missed_questions(10)], "confirmed": "yes"}
+        editor.post(f"{ADMIN}/unansweredquestion/teach/", form)
+    foretold = Erasure(scope="customer", subject=USER).foretold()
+    erased()
+    assert [article.question_texts() for article in articles] == [[same], []]
+    assert foretold["example questions"] == Erasure.objects.get().removed["example questions"] == 1
+    assert ExampleQuestion.objects.of_user("levin").exists()
+
+
+def test_a_draft_of_two_customers_questions(editor: Client) -> None:
+    """What it is called goes with the one who asked that."""
+    asked_in_vain("Is there a samovar aboard?", "levin")
+    asked_in_vain()
+    draft = saved(editor, drafted(editor), title="Is there a samovar aboard?", slug="is-there-a-samovar-aboard")
+    erased()
+    draft.refresh_from_db()
+    assert (draft.title, draft.slug) == ("Is there a samovar aboard?", "is-there-a-samovar-aboard")
+    assert draft.question_texts() == ["Is there a samovar aboard?"]
+    erase(Erasure.objects.of_customer("levin", "ana"))
+    draft.refresh_from_db()
+    assert (draft.title, draft.slug) == ("(erased)", f"erased-{draft.pk}")
+
+
+@pytest.mark.parametrize(
+    ("sent", "left"),
+    [
+        # In other words and at another place, behind a question of the editor's own.
+        (["q1", "q2", "How are blancmanges made?", "Do trains to Obiralowka carry Mr Wronskij?"], 3),
+        # One of the company's was taken out before it.
+        (["q2", "Do trains to Obiralowka carry Mr Wronskij?"], 1),
+        # Made two of.
+        (["q1", "Does the train to Obiralowka stop?", "Does the train carry Wronskij?", "q2"], 2),
+        # In words that are like none of before: nobody can say whose they are.
+        (["q1", "q2", "Obiralowka?"], 2),
+    ],
+)
+def test_a_phrasing_that_a_program_put_in_other_words(editor: Client, sent: list[str], left: int) -> None:
+    question = asked_in_vain()
+    article = Article.objects.create(slug="trains", title="Trains", body="On time.")
+    article.set_questions(["q1", "q2"])
+    question.answered_by(article)
+    address = "/api/v1/knowledge/articles/trains/"
+    assert editor.patch(address, {"questions": sent}, "application/json").status_code == 200
+    past_retention()
+    erased()
+    assert len(article.question_texts()) == left
 
 
 def test_a_draft_of_one_question_of_the_list(editor: Client) -> None:
@@ -166,8 +278,7 @@ def test_a_phrasing_of_a_chat_that_retention_deleted(editor: Client, published: 
     form = {"article": "trains", "key": [each.key for each in missed_questions(10)], "confirmed": "yes"}
     editor.post(f"{ADMIN}/unansweredquestion/teach/", form)
     assert article.question_texts() == [ASKED]
-    Conversation.objects.update(state="closed", closed_at=timezone.now() - timedelta(days=999))
-    forget_chats(dict(Conversation.objects.values_list("pk", "session_id")), "retention")
+    past_retention()
     assert article.question_texts() == [ASKED]
     assert Erasure(scope="customer", subject=USER).foretold() == {"example questions": 1}
     erased()

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
+from django.utils.functional import cached_property
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 
@@ -24,6 +25,7 @@ from agent_app.knowledge.passages import Source
 from agent_app.knowledge.report import reliability_plot
 from agent_app.models.knowledge import Article, ExampleQuestion, IndexGeneration, UnansweredQuestion
 from agent_app.models.missed import missed_questions
+from agent_app.models.phrasings import in_other_words
 
 OPEN_ASKED = 100  # open questions of each kind that a preview asks, too
 QUESTION_FIELD = re.compile(r"questions-\d+-text$")
@@ -36,6 +38,19 @@ class ExampleQuestionForms(BaseInlineFormSet):
         super().add_fields(form, index)
         if "DELETE" in form.fields:
             form.fields["DELETE"].widget.attrs["aria-label"] = _("Delete this question")
+
+    @cached_property
+    def made_of(self) -> dict[str, ExampleQuestion]:
+        """The customers' questions that are deleted here, by the new text in which they are put in other words."""
+        removed = {form.initial["text"]: form.instance for form in self.deleted_forms if form in self.initial_forms}
+        customers = {text for text, question in removed.items() if question.is_a_customers}
+        added = [form for form in self.extra_forms if form not in self.deleted_forms]
+        new = [form.cleaned_data["text"] for form in added if "text" in form.cleaned_data]
+        return {text: removed[old] for text, old in in_other_words(removed, customers, new).items()}
+
+    def save_new(self, form: Any, commit: bool = True) -> Any:
+        form.instance.as_asked_like(self.made_of.get(form.cleaned_data["text"]))
+        return super().save_new(form, commit)
 
 
 class ExampleQuestions(admin.TabularInline):

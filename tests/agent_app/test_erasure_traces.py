@@ -270,6 +270,17 @@ def test_a_phrasing_that_an_editor_corrected(editor: Client) -> None:
     erased()
 
 
+def test_a_phrasing_that_an_editor_wrote_anew_below_and_deleted(editor: Client) -> None:
+    asked_in_vain()
+    draft = drafted(editor)
+    anew = {"questions-TOTAL_FORMS": "3", "questions-0-DELETE": "on", "questions-1-article": str(draft.pk)}
+    anew |= {"questions-1-text": "Are there trains at night?", "questions-2-article": str(draft.pk)}
+    saved(editor, draft, **anew, **{"questions-2-text": "Do trains to Obiralowka carry Wronskij?"})
+    assert len(draft.question_texts()) == 2
+    erased()
+    assert draft.question_texts() == ["Are there trains at night?"]
+
+
 @pytest.mark.parametrize("published", [True, False])
 def test_a_phrasing_of_a_chat_that_retention_deleted(editor: Client, published: bool) -> None:
     """What was learned outlives the chat, but not the customer's wish."""

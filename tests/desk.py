@@ -33,7 +33,8 @@ class Desk:
         self.url = f"http://127.0.0.1:{self.port}"
         self.sockets = f"ws://127.0.0.1:{self.port}"
         self.log = folder / f"desk-{self.port}.log"
-        self.environ = os.environ | {"PORT": str(self.port), "MEDIA_ROOT": str(folder / "media")} | settings
+        folders = {"MEDIA_ROOT": str(folder / "media"), "STATIC_ROOT": str(folder / "static")}
+        self.environ = os.environ | {"PORT": str(self.port), **folders} | settings
         if "DATABASE_URL" not in settings:
             self.environ["DATABASE_URL"] = database_of_its_own(folder)
         self.process: subprocess.Popen[bytes] | None = None

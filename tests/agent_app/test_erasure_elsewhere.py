@@ -101,7 +101,7 @@ def test_a_receipt_whose_record_was_written_anew_does_not_hold() -> None:
     assert Erasure.objects.get().doubts() == ["The audit log does not know it as it is."]
 
 
-@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="for SQLite, whose log is a file")
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="not for PostgreSQL, whose log is no file of ours")
 def test_a_log_that_somebody_reads_is_said_to_be_left(caplog: pytest.LogCaptureFixture) -> None:
     opened()
     with closing(sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)) as reader:

@@ -67,11 +67,10 @@ def reset() -> None:
 
 def restore(user_id: str) -> None:
     """This customer's own records are as on the first day: what was changed in a chat is forgotten with the chats."""
-    named = Q(number=user_id) | Q(data__email=user_id)
+    at_first = [number for number, _, email, *_ in CUSTOMERS if email == user_id]  # a chat may have changed it
+    named = Q(number=user_id) | Q(data__email=user_id) | Q(number__in=at_first)
     with transaction.atomic():
         owners = set(DemoRecord.objects.filter(named, kind="customer").values_list("number", flat=True))
-        # Who was known by an address that a chat has changed.
-        owners |= {number for number, _, email, *_ in CUSTOMERS if email == user_id}
         DemoRecord.objects.filter(owner__in=owners).delete()
         DemoRecord.objects.bulk_create(each for each in first_day(date.today()) if each.owner in owners)
 

@@ -2,13 +2,13 @@
 
 import sqlite3
 import threading
-import time
 from contextlib import closing
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection
+from django.db.models.signals import post_save
 
 from agent_app import chat
 from agent_app.demo import books
@@ -52,10 +52,17 @@ def test_an_index_that_another_instance_builds_is_waited_for() -> None:
     assert left_of(WORDS, whole_database())
     assert KnowledgeState.take_build(), "another instance has begun to build"
 
+    finished = threading.Event()
+
+    def look(instance: Erasure, **kwargs: Any) -> None:
+        if instance.finished_at is not None:
+            finished.set()
+
+    post_save.connect(look, sender=Erasure)
+
     def end_build() -> None:
         try:
-            while not Erasure.objects.filter(finished_at__isnull=False).exists():
-                time.sleep(0.05)
+            assert finished.wait(30)
             KnowledgeState.end_build()
         finally:
             connection.close()
@@ -64,6 +71,7 @@ def test_an_index_that_another_instance_builds_is_waited_for() -> None:
     elsewhere.start()
     erase(Erasure.objects.of_customer(USER, "ana"))
     elsewhere.join(30)
+    post_save.disconnect(look, sender=Erasure)
     assert left_of(WORDS, whole_database()) == []
     assert IndexGeneration.objects.exists(), "the knowledge has an index all the same"
 
@@ -87,6 +95,11 @@ def test_what_a_made_up_customer_changed_is_as_on_the_first_day(scope: str, know
     erase(Erasure.objects.of_customer(known_as, "ana") if whole else Erasure.objects.of_chat(conversation, "ana"))
     assert left_of(("wronskij", "obiralowka"), whole_database()) == []
     assert DemoRecord.objects.get(number="C-1001").data["email"] == "ana@example.com"
+
+
+def test_a_desk_without_the_made_up_shop_gets_no_records_of_it() -> None:
+    erase(Erasure.objects.of_customer("ana@example.com", "ana"))
+    assert not DemoRecord.objects.exists()
 
 
 def test_a_receipt_whose_record_was_written_anew_does_not_hold() -> None:

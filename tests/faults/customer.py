@@ -369,6 +369,12 @@ class Customer:
             send = self.dice.choice([self._over_socket, self._over_rest])
             try:
                 await send(chat, client_id, "Something else")
+            except Gone:
+                # Its refusal may still come, and names the client_id alone: on this tab it would be taken for the
+                # answer to the true text, sent again.
+                if self.tab is not None:
+                    await self.tab.close(rudely=True)
+                raise
             except Refused as refused:
                 if refused.code != "conflict":
                     self.ledger.broken(3, f"another text under {client_id} is {refused.code}", chat)

@@ -1,11 +1,14 @@
 """What a customer sees and does, as the tests say it; and a scripted desk behind the socket for rare moments."""
 
+import asyncio
 import json
 from typing import Any
 
 from playwright.async_api import FrameLocator, Locator, Page, Route, WebSocketRoute, expect
 
 from tests.desk import Desk
+
+PATIENCE = 15.0  # seconds for anything that should happen
 
 
 class ChatPage:
@@ -78,6 +81,7 @@ class ScriptedDesk:
         self.answers: dict[str, dict[str, Any]] = {}  # an error for each text, or kind of frame, that is refused
         self.labels: dict[str, str] = {}  # by a choice's id, what a click on it says; others the test answers
         self.socket: WebSocketRoute | None = None
+        self._news = asyncio.Event()
 
     async def serve(self, page: Page) -> None:
         await page.route("**/api/v1/chat/sessions/", self._open)
@@ -97,6 +101,7 @@ class ScriptedDesk:
     async def _hear(self, text: str | bytes) -> None:
         frame = json.loads(text)
         self.heard.append(frame)
+        self._news.set()
         if frame["type"] == "hello":
             await self._welcome(frame["last_seq"])
         elif answer := self.answers.get(frame.get("text", frame["type"])):
@@ -117,6 +122,17 @@ class ScriptedDesk:
         self.say("welcome", state=self.state, last_seq=len(self.log), recovered=True, ping_interval=25, limits=limits)
         for message in self.log[last_seq:]:
             self.say("message", **message)
+
+    def heard_of(self, type_: str) -> list[dict[str, Any]]:
+        return [frame for frame in self.heard if frame["type"] == type_]
+
+    async def hears(self, type_: str, times: int = 1) -> list[dict[str, Any]]:
+        """Every frame of this kind, once there are so many: a page shows what it is about to say before it is heard."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.heard_of(type_)) < times:
+                self._news.clear()
+                await self._news.wait()
+        return self.heard_of(type_)
 
     def say(self, type_: str, **frame: Any) -> None:
         assert self.socket is not None

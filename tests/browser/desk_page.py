@@ -164,11 +164,13 @@ class ScriptedStaffDesk:
         message = {"created_at": "2026-03-01T10:00:00Z", "citations": [], "attachments": [], **message}
         self.say("message", conversation=self.conversation, **message)
 
-    async def hears(self, type_: str, times: int = 1) -> None:
+    async def hears(self, type_: str, times: int = 1) -> list[dict[str, Any]]:
+        """Every frame of this kind, once there are so many: a page shows what it is about to say before it is heard."""
         async with asyncio.timeout(PATIENCE):
             while len(self.heard_of(type_)) < times:
                 self._news.clear()
                 await self._news.wait()
+        return self.heard_of(type_)
 
     async def drop(self) -> None:
         """As a restart does."""

@@ -212,7 +212,7 @@ async def test_the_desk_in_each_state(somebody: Page, desk: Desk) -> None:
         await expect(somebody.get_by_role("dialog")).to_be_visible()
         await is_fine(somebody, opens)
         await somebody.keyboard.press("Escape")
-    await script.drop()
     script.away = True
+    await script.drop()
     await expect(staff.link).to_contain_text("The connection is lost.")
     await is_fine(somebody, "away")

@@ -50,7 +50,7 @@ async def shows(chat: ChatPage, chosen: str, other: str) -> None:
 
 
 def clicks(script: ScriptedDesk) -> list[str]:
-    return [frame["id"] for frame in script.heard if frame["type"] == "choice"]
+    return [frame["id"] for frame in script.heard_of("choice")]
 
 
 @pytest.mark.parametrize(("chosen", "other", "id_"), [("Confirm", "Cancel", "abc"), ("Cancel", "Confirm", "abc:no")])
@@ -59,6 +59,7 @@ async def test_what_was_chosen_stays_and_cannot_be_chosen_again(
 ) -> None:
     chat, script = await offered(page, desk)
     await chat.button(chosen).dblclick()
+    await script.hears("choice")
     await shows(chat, chosen, other)
     await chat.button(other).click(force=True)
     script.write("agent", "Order 1050 is cancelled.", reply_to=3)
@@ -91,11 +92,13 @@ async def test_offered_again_it_can_be_answered_again(page: Page, desk: Desk) ->
     """The same confirmation, where nobody knows whether it was done."""
     chat, script = await offered(page, desk)
     await chat.button("Confirm").click()
+    await script.hears("choice")
     await shows(chat, "Confirm", "Cancel")
     script.write("agent", f"I cannot tell: {SUMMARY}", confirm={"id": "abc", "summary": SUMMARY}, reply_to=3)
     again = card(chat).last.get_by_role("button", name="Confirm", exact=True)
     await expect(again).to_be_enabled()
     await again.click()
+    await script.hears("choice", 2)
     await expect(again).to_be_disabled()
     assert clicks(script) == ["abc", "abc"]
 
@@ -108,6 +111,7 @@ async def test_by_keyboard_alone_and_fine_for_axe_wide_and_narrow(browser_of: Br
     await page.keyboard.press("Tab")
     await expect(chat.button("Cancel")).to_be_focused()
     await page.keyboard.press("Enter")
+    await script.hears("choice")
     await shows(chat, "Cancel", "Confirm")
     await expect(chat.button("Cancel")).to_be_focused()  # the keyboard's place is kept
     await page.keyboard.press("Enter")

@@ -143,7 +143,7 @@ async def test_a_note_and_a_reply_have_a_draft_each_and_never_meet(page: Page, d
     await staff.note.press("Enter")
     await expect(staff.pending).to_contain_text("private note")
     await expect(staff.pending).to_have_class("message note new pending")
-    [note] = script.heard_of("note")
+    [note] = await script.hears("note")
     assert note["text"] == "She is a loyal customer"
     assert script.heard_of("reply") == []
     said = {"text": note["text"], "author": "Ana Byrne", "created_at": "2026-03-01T10:00:00Z", "after": 2}
@@ -190,6 +190,7 @@ async def test_a_reply_without_an_answer_goes_again_under_its_client_id(page: Pa
     await staff.reply.fill("Hello?")
     await staff.reply.press("Enter")
     await expect(staff.pending).to_contain_text("sending")
+    await script.hears("reply")
     script.silent.clear()
     await script.drop()
     await expect(staff.said_by("staff")).to_have_text(["Hello?"])
@@ -244,6 +245,7 @@ async def test_an_answer_is_shown_as_it_is_written_and_dropped_when_somebody_tak
     script.say("delta", **of, turn="1-0", at=0, text="You can **return** it")
     await expect(writing).to_contain_text("You can return it")
     await staff.button("Take over").click()
+    await script.hears("takeover")
     script.say("state", **of, state="human", who="Ana Byrne")
     await expect(writing).to_be_hidden()
     await expect(staff.said_by("agent")).to_have_count(1)

@@ -1,16 +1,17 @@
 """The whole story on two instances that share a Valkey and a database, by two of the staff at once, and by keyboard."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from statistics import median
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, WebSocketRoute, expect
 
 from tests.browser.chat_page import ChatPage
-from tests.browser.desk_page import DeskPage
+from tests.browser.desk_page import PATIENCE, DeskPage
 from tests.chat_client import Chat
 from tests.conftest import ValkeyServer
 from tests.desk import Desk
@@ -26,6 +27,40 @@ NOTE_TITLES = """
     new MutationObserver(() => (window.titles[document.title] ??= Date.now() / 1000))
         .observe(document.querySelector("title"), { childList: true });
 """
+
+
+class Line:
+    """A page's socket to its desk. While `held`, the page hears nothing of what the desk says, and loses none of it."""
+
+    def __init__(self) -> None:
+        self.held = False
+        self.wants_it = asyncio.Event()  # the page has said that its person takes over
+        self._kept: list[str | bytes] = []
+        self._page: WebSocketRoute | None = None
+
+    @classmethod
+    async def of(cls, page: Page) -> "Line":
+        line = cls()
+        await page.route_web_socket("**/ws/desk/", line._connect)
+        return line
+
+    def _connect(self, page: WebSocketRoute) -> None:
+        self._page = page
+        desk = page.connect_to_server()
+
+        def says(frame: str | bytes) -> None:
+            if json.loads(frame)["type"] == "takeover":
+                self.wants_it.set()
+            desk.send(frame)
+
+        page.on_message(says)
+        desk.on_message(lambda frame: self._kept.append(frame) if self.held else page.send(frame))
+
+    def release(self) -> None:
+        assert self._page is not None
+        self.held = False
+        while self._kept:
+            self._page.send(self._kept.pop(0))
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +116,7 @@ async def test_from_the_question_to_the_rating(chromium: Browser, desks: tuple[D
         browser_of(chromium, ana, here.url) as anas,
         browser_of(chromium, ben, there.url) as bens,
     ):
+        lines = [await Line.of(anas), await Line.of(bens)]
         at = {"Ana": await at_the_desk(anas, here.url), "Ben": await at_the_desk(bens, there.url)}
         for staff in at.values():
             await expect(staff.page.locator("#cards .empty")).to_contain_text("Nobody is waiting for a person.")
@@ -99,8 +135,15 @@ async def test_from_the_question_to_the_rating(chromium: Browser, desks: tuple[D
             await expect(staff.page.locator("#locked-why")).to_contain_text("The customer waits for a person.")
         await expect(at["Ana"].page.locator("#presence")).to_have_text("Ben is looking")
 
-        # Both take over at once: one has it, the other is told who.
-        await asyncio.gather(*(staff.page.keyboard.press("t") for staff in at.values()))
+        # Both take over at once, neither having heard of the other: one has it, the other is told who.
+        for line in lines:
+            line.held = True
+        for staff in at.values():
+            await staff.page.keyboard.press("t")
+        for line in lines:
+            await asyncio.wait_for(line.wants_it.wait(), PATIENCE)
+        for line in lines:
+            line.release()
         await expect(at["Ana"].state).not_to_have_text("Waiting")
         winner = await at["Ana"].state.inner_text()
         loser = "Ben" if winner == "Ana" else "Ana"

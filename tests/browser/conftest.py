@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 
+from tests.browser.chat_page import PATIENCE
 from tests.desk import Desk
 
 ARGUMENTS = [
@@ -15,7 +16,6 @@ ARGUMENTS = [
     # The desk is on loopback here, which Chromium keeps from pages of other sites; a real desk is on the network.
     "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests",
 ]
-PATIENCE_MS = 15_000  # for anything that should happen
 # Some tests take the network away or frame the chat where it may not be; Chromium writes a line for each try.
 EXPECTED_ERRORS = ("WebSocket connection to", "net::ERR_", "Failed to load resource", "frame-ancestors")
 
@@ -34,6 +34,7 @@ async def chromium() -> AsyncIterator[Browser]:
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")
+    expect.set_options(timeout=PATIENCE * 1000)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
@@ -44,8 +45,7 @@ async def chromium() -> AsyncIterator[Browser]:
 async def context(chromium: Browser) -> AsyncIterator[BrowserContext]:
     """One customer's browser. Fails for uncaught errors and for whatever the Content-Security-Policy refused."""
     context = await chromium.new_context(viewport={"width": 1280, "height": 800}, locale="en-IE")
-    context.set_default_timeout(PATIENCE_MS)
-    expect.set_options(timeout=PATIENCE_MS)
+    context.set_default_timeout(PATIENCE * 1000)
     errors: list[str] = []
 
     def heard(message: ConsoleMessage) -> None:

@@ -78,7 +78,6 @@ said = {{
 @pytest_asyncio.fixture(loop_scope="session")
 async def somebody(chromium: Browser) -> AsyncIterator[Page]:
     context = await chromium.new_context(viewport={"width": 1440, "height": 900})
-    expect.set_options(timeout=15_000)
     yield await context.new_page()
     await context.close()
 

@@ -22,7 +22,6 @@ LABELS = {"abc": catalogue.YES, "abc:no": catalogue.NO}
 async def browser_of(request: pytest.FixtureRequest, chromium: Browser) -> AsyncIterator[BrowserContext]:
     scheme: Literal["light", "dark"] = request.param
     context = await chromium.new_context(viewport={"width": 1440, "height": 900}, color_scheme=scheme)
-    expect.set_options(timeout=15_000)
     yield context
     await context.close()
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from tests.browser.desk_page import ANA, BEN, PATIENCE, DeskPage, ScriptedStaffDesk
+from tests.browser.chat_page import PATIENCE
+from tests.browser.desk_page import ANA, BEN, DeskPage, ScriptedStaffDesk
 from tests.chat_client import Chat
 from tests.desk import Desk
 

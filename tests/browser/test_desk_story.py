@@ -10,8 +10,8 @@ from statistics import median
 import pytest
 from playwright.async_api import Browser, Page, WebSocketRoute, expect
 
-from tests.browser.chat_page import ChatPage
-from tests.browser.desk_page import PATIENCE, DeskPage
+from tests.browser.chat_page import PATIENCE, ChatPage
+from tests.browser.desk_page import DeskPage
 from tests.chat_client import Chat
 from tests.conftest import ValkeyServer
 from tests.desk import Desk
@@ -91,8 +91,7 @@ def office(desks: tuple[Desk, Desk]) -> Iterator[Office]:
 async def browser_of(chromium: Browser, person: Person | None, url: str) -> AsyncIterator[Page]:
     """Somebody's own browser; staff are logged in there. What its page logs as an error fails the test."""
     context = await chromium.new_context(viewport={"width": 1440, "height": 900}, locale="en-IE")
-    context.set_default_timeout(15_000)
-    expect.set_options(timeout=15_000)
+    context.set_default_timeout(PATIENCE * 1000)
     errors: list[str] = []
     context.on("weberror", lambda error: errors.append(str(error.error)))
     if person is not None:

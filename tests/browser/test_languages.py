@@ -34,7 +34,6 @@ async def embedded(page: Page, desk: Desk, attributes: str, width: int = 1280) -
 async def reader(request: pytest.FixtureRequest, chromium: Browser) -> AsyncIterator[Page]:
     scheme: Literal["light", "dark"] = request.param
     context = await chromium.new_context(color_scheme=scheme, locale="en-IE")
-    expect.set_options(timeout=15_000)
     yield await context.new_page()
     await context.close()
 

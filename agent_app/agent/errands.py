@@ -11,7 +11,7 @@ from typing import Any
 
 from agent_app.agent.addresses import address_behind_to
 from agent_app.agent.numbers import Number, list_at, masked, numbers_in
-from agent_app.agent.wishes import ADDRESS, CANCEL, RETURN, Act, Mood, acts_in, asks_after
+from agent_app.agent.wishes import ADDRESS, ADVICE, CANCEL, RETURN, Act, Mood, acts_in, asks_after
 
 GENERAL = re.compile(
     r"^\W*(?:(?:and|but|so|ok|okay|hi|hello)\W+)*"
@@ -166,7 +166,7 @@ def lookups(said: str, numbers: list[Number], asking_in_general: bool) -> list[E
         return [Errand("balance")]
     acts = acts_in(said, CANCEL, RETURN)
     if any(act.mood is Mood.TERMS for act in acts):
-        return []
+        return [Errand("order_status", {"order_number": each}) for each in named] if ADVICE.match(said) else []
     about = asked_after(said, acts)
     if named and (about or PARCEL.search(said) or STATUS.search(said) or is_list(said, numbers)):
         return [Errand("order_status", {"order_number": each}, about=about) for each in named]
@@ -185,8 +185,9 @@ def without_a_number(said: str, about: str, asking_in_general: bool) -> Errand |
     if asking_in_general:
         return None
     if ORDERS.search(said):
-        return Errand("list_orders", sure=False)
-    if PARCEL.search(said) and (about or STATUS.search(said)) and re.search(r"\bmy\b", said):
+        return Errand("list_orders", sure=False, about=about)
+    mine = re.search(r"\bmy\b", said)
+    if mine and ((PARCEL.search(said) and (about or STATUS.search(said))) or about == RETURN):
         return Errand("list_orders", sure=False, about=about)
     return None
 

@@ -17,6 +17,11 @@ PLACE = re.compile(
     r"^\W*(?:(?:number|option|no\.?|the)\s+)?(\d|first|second|third|fourth|last)(?:\s+one)?(?:,? please)?\W*$"
 )
 PLACES = {"first": 1, "second": 2, "third": 3, "fourth": 4}
+NTH = re.compile(
+    r"\b(?:the )?(first|second|third|fourth|last)(?: one| order)?\b(?! (?:time|name|step|class|week|month))"
+)
+LISTED_LATELY = 3  # answers that are looked at for a list of orders
+LISTED = re.compile(r"^(?:- )?Order \*\*(\d{3,10})\*\*", re.MULTILINE)  # as say_orders lists them
 ALL_OF_THEM = re.compile(r"^\W*(?:both|all)(?: of (?:them|these|those))?(?:,? please)?\W*$")
 ALONE = re.compile(
     r"^\W*(?:(?:oh|ah|sorry|my mistake|i (?:meant|mean)|it(?:'s| is| was| should be)|orders?|number|no\.?|the"
@@ -70,6 +75,7 @@ def as_reply(context: TurnContext, text: str, named: frozenset[str]) -> list[Err
         or corrected_address(context, text)
         or picked_orders(context, text)
         or corrected_order(context, text)
+        or one_of_listed(context, text)
         or same_order(context, text, named)
         or how_it_stands(context, text, named)
     )
@@ -81,9 +87,14 @@ def is_reply(context: TurnContext, text: str) -> bool:
 
 
 def last_said(context: TurnContext) -> ChatMessage | None:
-    first = min((message.seq for message in context.asked), default=0)
-    earlier = [message for message in context.messages if message.role == "agent" and message.seq < first]
+    earlier = said_before(context)
     return earlier[-1] if earlier else None
+
+
+def said_before(context: TurnContext) -> list[ChatMessage]:
+    """By the agent, before what is asked now."""
+    first = min((message.seq for message in context.asked), default=0)
+    return [message for message in context.messages if message.role == "agent" and message.seq < first]
 
 
 def first_number(text: str) -> str | None:
@@ -133,13 +144,36 @@ def picked_orders(context: TurnContext, text: str) -> list[Errand]:
     labels = [str(choice["label"]) for choice in asked.choices]
     said = text.lower()
     if place := PLACE.match(said):
-        nth = PLACES.get(place[1], len(labels) if place[1] == "last" else int(place[1]) if place[1].isdigit() else 0)
-        return understood(labels[nth - 1]) if 1 <= nth <= len(labels) else []
+        label = nth_of(labels, place[1])
+        return understood(label) if label else []
     if ALL_OF_THEM.match(said):
         return [errand for label in labels for errand in understood(label)]
     wanted = ALONE.match(said)
     numbers = re.findall(r"\d{3,10}", wanted["numbers"]) if wanted else []
     return [errand for number in numbers for errand in understood(re.sub(r"\d{3,10}", number, labels[0]))]
+
+
+def nth_of(listed: list[str], place: str) -> str | None:
+    """ "second", "last" or "2" of these; None where there are not so many."""
+    nth = int(place) if place.isdigit() else len(listed) if place == "last" else PLACES[place]
+    return listed[nth - 1] if 1 <= nth <= len(listed) else None
+
+
+def one_of_listed(context: TurnContext, text: str) -> list[Errand]:
+    """ "The second one", "cancel the first one": after we had listed several orders."""
+    said = text.lower()
+    lists = [LISTED.findall(message.text) for message in said_before(context)[-LISTED_LATELY:]]
+    listed: list[str] = next((each for each in reversed(lists) if len(each) > 1), [])
+    place = PLACE.match(said) or NTH.search(said)
+    if not listed or place is None or GENERAL.match(said):
+        return []
+    number = nth_of(listed, place[1])
+    if number is None:
+        return []
+    if PLACE.match(said):
+        return [Errand("order_status", {"order_number": number})]
+    start, end = place.span()
+    return [] if numbers_in(said) else understood(f"{text[:start]}order {number}{text[end:]}")
 
 
 def corrected_order(context: TurnContext, text: str) -> list[Errand]:

@@ -63,6 +63,10 @@ TERMS = re.compile(
     + r"(?:how (?:long|many|much|late)\b.*\b(?:have|get|cost|costs|pay|can|may|must)\b|until when|what happens|what if"
     r"|what (?:does|would) it cost|do i (?:have to|need to|must) pay|who pays|is (?:it|that|this) free)\b"
 )
+# Whether to do it at all: nobody but the customer can say, and nothing is wished yet.
+ADVICE = re.compile(
+    OPENERS + r"(?:(?:should|shall|ought) (?:i|we)|(?:is|would) it (?:be )?(?:better|worth|best|wise))\b"
+)
 DENIED = re.compile(
     r"\b(?:do not|don'?t|never|not|no need to|without|instead of|rather than)\s+"
     r"(?:(?:want|wish|need|have|mean)(?: you)? to\s+|want\s+(?:\S+\s+){0,3})?$"
@@ -131,7 +135,7 @@ def form_of(said: str, at: re.Match[str]) -> str:
 
 def mood(said: str, at: re.Match[str], form: str) -> Mood:
     clause, before = clause_round(said, at.start())
-    if TERMS.match(said):
+    if TERMS.match(said) or ADVICE.match(said):
         return Mood.TERMS
     if DENIED.search(before):
         return Mood.DENIED

@@ -122,7 +122,13 @@ def test_a_wish_is_done(text: str, tool: str) -> None:
         ("what happens if I return order 1050?", []),
         ("how long do I have to return order 1050?", []),
         ("was it cancelled?", []),
-        ("has my return arrived?", []),
+        ("has my return arrived?", [("list_orders", "")]),
+        ("where is my refund?", [("list_orders", "")]),
+        ("I have not received my refund", [("list_orders", "")]),
+        ("how long does my refund take?", []),
+        ("should I return order 1050?", [("order_status", "1050")]),
+        ("Is it better to cancel order 1050?", [("order_status", "1050")]),
+        ("should I cancel my order?", []),
         ("don't cancel order 1050", [("order_status", "1050")]),
         ("I do not want order 1050 cancelled", [("order_status", "1050")]),
         ("where is the return label for order 1050?", [("order_status", "1050")]),
@@ -382,6 +388,38 @@ WHICH_ORDER = ChatMessage(1, "agent", f"{catalogue.WHICH_ORDER}\n\n1. …", choi
 def test_orders_are_picked(text: str, numbers: list[str]) -> None:
     found = [("cancel_order", number) for number in numbers]
     assert [(each.tool, each.arguments["order_number"]) for each in replied(WHICH_ORDER, text)] == found
+
+
+LISTED = ChatMessage(
+    1,
+    "agent",
+    "These orders of yours are under way:\n\n- Order **1042** has been shipped: 1 × Tent, €240.00 in all.\n"
+    "- Order **1050** has been received and is not packed yet: 2 × Aran wool beanie, €70.00 in all.",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "tool", "number"),
+    [
+        ("the first one", "order_status", "1042"),
+        ("2", "order_status", "1050"),
+        ("and the last one?", "order_status", "1050"),
+        ("Cancel the second one", "cancel_order", "1050"),
+        ("please send the first one back", "return_order", "1042"),
+        ("when will the first one arrive?", "order_status", "1042"),
+        ("has the second order been shipped?", "order_status", "1050"),
+    ],
+)
+def test_one_of_the_listed_orders_is_meant(text: str, tool: str, number: str) -> None:
+    assert [(each.tool, each.arguments["order_number"]) for each in replied(LISTED, text)] == [(tool, number)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["the fourth one", "this is my first time here", "I moved in the last month", "how do I wash the first one?"],
+)
+def test_what_means_none_of_the_listed_orders(text: str) -> None:
+    assert replied(LISTED, text) == []
 
 
 def test_a_wrong_number_is_put_right() -> None:

@@ -41,7 +41,7 @@ from agent_app.agent.loop import CustomerSupportAgent
 from agent_app.agent.responder import Tool
 from agent_app.deeds import carry_out, in_doubt, said_of
 from agent_app.doorbell import Ring, call_on, doorbell, running_loop
-from agent_app.escalation import people_are_away
+from agent_app.escalation import people_are_away, policy
 from agent_app.follower import Follower
 from agent_app.journal import journal
 from agent_app.limits import Rate
@@ -925,7 +925,7 @@ class Engine:
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.turns.draining = False
-        _ = self.turns.agent  # a wrong setting of the agent stops the start, not the first customer
+        _ = self.turns.agent, policy()  # what is set wrongly stops the start, not the first customer
         await doorbell.start()
         self._recovery = self._loop.create_task(self._recover())
 

@@ -29,6 +29,9 @@ LAST_PART = re.compile(r"(?:\([^()]*\)|[^\s()]+)$")
 CATEGORIES = ("legal", "urgent", "complaint", "general")
 Like = Callable[[str, tuple[str, ...], tuple[str, ...], float, float], int | None]
 PRIORITIES = ("low", "normal", "high", "urgent")
+POLICY_NAMES = frozenset({"threshold", "meaning", "hours", "no_reason", "rules"})
+MEANING_NAMES = frozenset({"threshold", "margin"})
+RULE_NAMES = frozenset({"name", "category", "priority", "score", "phrases", "whole", "examples"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,36 +125,74 @@ def read_policy(path: Path) -> Policy:
     """Raises ImproperlyConfigured with a line that says what to mend."""
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        rules = [read_rule(rule) for rule in data["rules"]]
-        meaning = data.get("meaning") or {}
+        known_names("the policy", data, POLICY_NAMES)
+        meaning = data.get("meaning")
+        if meaning is not None:
+            known_names("meaning", meaning, MEANING_NAMES)
         made = Policy(
-            float(data.get("threshold", 0.7)),
-            tuple(sorted(rules, key=lambda rule: -rule.score)),
-            tuple(str(sentence) for sentence in data.get("no_reason", [])),
-            float(meaning["threshold"]) if meaning else None,
-            float(meaning.get("margin", 0.0)),
+            share("threshold", data.get("threshold", 0.7)),
+            tuple(sorted((read_rule(rule) for rule in listed("rules", data["rules"])), key=lambda rule: -rule.score)),
+            sentences_of("no_reason", data),
+            share("meaning.threshold", meaning["threshold"]) if meaning else None,
+            share("meaning.margin", meaning.get("margin", 0.0)) if meaning else 0.0,
             read_hours(data["hours"]) if data.get("hours") else None,
         )
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, re.error) as error:
+    except KeyError as error:
+        raise ImproperlyConfigured(f"ESCALATION_POLICY: {path} cannot be used: {error} is missing") from error
+    except (OSError, yaml.YAMLError, TypeError, AttributeError, ValueError, re.error) as error:
         raise ImproperlyConfigured(f"ESCALATION_POLICY: {path} cannot be used: {error}") from error
     return made
 
 
 def read_rule(rule: dict[str, Any]) -> Rule:
+    known_names("a rule", rule, RULE_NAMES)
+    name = str(rule["name"])
     if rule["category"] not in CATEGORIES:
         raise ValueError(f"category {rule['category']!r} is none of {', '.join(CATEGORIES)}")
     if rule["priority"] not in PRIORITIES:
         raise ValueError(f"priority {rule['priority']!r} is none of {', '.join(PRIORITIES)}")
-    phrases, whole = rule.get("phrases", []), rule.get("whole", [])
+    phrases, whole, examples = (sentences_of(of, rule, f" of {name!r}") for of in ("phrases", "whole", "examples"))
+    if not (phrases or whole or examples):
+        raise ValueError(f"rule {name!r} can never fit: give it phrases, whole or examples")
     return Rule(
-        str(rule["name"]),
+        name,
         rule["category"],
         rule["priority"],
-        float(rule["score"]),
+        share(f"the score of {name!r}", rule["score"]),
         pattern(phrases, whole),
-        tuple(str(example) for example in rule.get("examples", [])),
+        examples,
         frozenset(word for phrase in [*phrases, *whole] for word in WORD.findall(LAST_PART.search(phrase)[0])),  # type: ignore[index]
     )
+
+
+def known_names(where: str, given: Any, names: frozenset[str]) -> None:
+    """A name that is written wrongly would be a rule that is silently not there."""
+    if not isinstance(given, dict):
+        raise ValueError(f"{where} is not made of `name: value` lines")
+    unknown = sorted(str(name) for name in given if name not in names)
+    if unknown:
+        raise ValueError(f"{where} has no {', '.join(unknown)}, only {', '.join(sorted(names))}")
+
+
+def listed(name: str, given: Any) -> list[Any]:
+    if not isinstance(given, list):
+        raise ValueError(f"{name} is not a list")
+    return given
+
+
+def sentences_of(name: str, given: dict[str, Any], of: str = "") -> tuple[str, ...]:
+    """Of a list. One sentence without the list's dash would be taken for its letters, and "a" would call a person."""
+    texts = tuple(str(text).strip() for text in listed(f"{name}{of}", given.get(name) or []))
+    if not all(WORD.search(text) for text in texts):
+        raise ValueError(f"{name}{of} holds an entry without a word")
+    return texts
+
+
+def share(name: str, given: Any) -> float:
+    value = float(given)
+    if not 0 <= value <= 1:  # nor "not a number"
+        raise ValueError(f"{name} is {given}, not from 0 to 1")
+    return value
 
 
 def pattern(phrases: Iterable[str], whole: Iterable[str]) -> re.Pattern[str]:

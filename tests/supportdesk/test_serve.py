@@ -133,6 +133,14 @@ def test_a_wrong_setting_stops_the_start_with_one_line(tmp_path: Path, settings:
     assert "Traceback" not in done.stderr
 
 
+def test_a_policy_that_cannot_be_used_stops_the_start_with_one_line(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text("rules: [{name: a, category: other, priority: low, score: 1, phrases: [x]}]")
+    done = serve(tmp_path, ESCALATION_POLICY=str(tmp_path / "policy.yaml"))
+    assert done.returncode != 0
+    assert "policy.yaml cannot be used: category 'other' is none of legal, urgent, complaint, general" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_database_that_lacks_migrations_stops_the_start(tmp_path: Path) -> None:
     done = serve(tmp_path, DATABASE_URL=f"sqlite:///{tmp_path}/empty.sqlite3")
     assert done.returncode != 0

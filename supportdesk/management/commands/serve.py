@@ -5,6 +5,7 @@ from io import StringIO
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
@@ -12,6 +13,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils.module_loading import import_string
 
 from agent_app import demo
+from agent_app.escalation import policy
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ class Command(BaseCommand):
 
         require_production_settings()
         require_importable()
+        require_policy()
         if prepare:
             self.prepare()
         else:
@@ -73,6 +76,14 @@ def require_importable() -> None:
             import_string(path)
         except ImportError as error:
             raise CommandError(f"{name}={path!r} cannot be imported ({error}): write the dotted path.") from None
+
+
+def require_policy() -> None:
+    """A policy that cannot be read would let every message pass, "I want to talk to a person" included."""
+    try:
+        policy()
+    except ImproperlyConfigured as error:
+        raise CommandError(str(error)) from None
 
 
 def require_migrations() -> None:

@@ -62,12 +62,18 @@ class Asked:
 def read_questions(path: Path) -> list[Question]:
     """Lines of {"text", "label"}; a label of null or "oos" says that no answer exists."""
     questions = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # splitlines() would cut at signs that JSON may hold
+    except UnicodeDecodeError as error:
+        raise NotQuestions(f"{path} is not text in UTF-8") from error
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-            text, label = str(row["text"]), row["label"]
+            text, label = row["text"], row["label"]
+            if not isinstance(text, str) or isinstance(label, list | dict):
+                raise TypeError(f"{row} is of other kinds")
         except (ValueError, KeyError, TypeError) as error:
             raise NotQuestions(f'{path}, line {number}: write {{"text": …, "label": …}} on each line') from error
         questions.append(Question(text, None if label in NO_ANSWER else str(label)))

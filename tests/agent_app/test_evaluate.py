@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from agent_app.knowledge.evaluation import auroc
+from agent_app.knowledge.evaluation import auroc, read_questions
 
 pytestmark = pytest.mark.unit
 
@@ -66,6 +66,33 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         evaluate("--examples", str(tmp_path / "q.jsonl"), "--questions", str(tmp_path / "q.jsonl"))
     with pytest.raises(CommandError, match="--examples"):
         evaluate("--questions", lines(tmp_path / "q.jsonl", [("a", "b")]))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xb1\xff\xfe", "not text in UTF-8"),
+        (b'{"text": null, "label": "pay"}', "line 1"),
+        (b'{"text": "how do I pay", "label": "pay"}\n\n{"text": "how do I pay", "label": ["pay"]}', "line 3"),
+        (b'{"text": "how do I pay"}', "line 1"),
+    ],
+)
+def test_what_are_no_questions_is_said(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "q.jsonl").write_bytes(content)
+    with pytest.raises(CommandError, match=said):
+        evaluate("--examples", lines(tmp_path / "e.jsonl", list(EXAMPLES)), "--questions", str(tmp_path / "q.jsonl"))
+
+
+def test_a_question_may_hold_any_sign_of_json(tmp_path: Path) -> None:
+    """A mark of order at its beginning, as Windows writes it, and separators of lines that are none of JSON's."""
+    (tmp_path / "q.jsonl").write_text('\ufeff{"text": "how\u2028do\x85I pay", "label": "pay"}\r\n', encoding="utf-8")
+    assert [question.text for question in read_questions(tmp_path / "q.jsonl")] == ["how\u2028do\x85I pay"]
+
+
+def test_a_report_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    examples = lines(tmp_path / "e.jsonl", list(EXAMPLES))
+    with pytest.raises(CommandError, match="cannot be written: name a file in a folder"):
+        evaluate("--examples", examples, "--questions", examples, "--report", str(tmp_path / "nowhere" / "r.html"))
 
 
 def test_auroc() -> None:

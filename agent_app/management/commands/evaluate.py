@@ -28,6 +28,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not (options["examples"] or options["articles"]):
             raise CommandError("give --examples FILE, --articles FOLDER, or both")
+        report = options["report"]
+        if report and (report.is_dir() or not report.parent.is_dir()):  # said before minutes of work, not after
+            raise CommandError(f"--report: {report} cannot be written: name a file in a folder that is there")
         try:
             questions = read_questions(options["questions"])
             examples = read_questions(options["examples"]) if options["examples"] else []
@@ -39,8 +42,8 @@ class Command(BaseCommand):
         index.search("warm up", embedder.embed)
         asked = ask(index, questions, embedder.embed)
         measured = measure(asked)
-        if options["report"]:
-            options["report"].write_text(page(index, asked, measured), encoding="utf-8")
+        if report:
+            report.write_text(page(index, asked, measured), encoding="utf-8")
         if options["json"]:
             self.stdout.write(json.dumps(measured))
             return

@@ -10,6 +10,8 @@ DONT_KNOW = "I am sorry, I do not know the answer to that: I could not find it i
 DONT_KNOW_PART = "I could not find an answer to “{question}” in our help pages. " + PERSON
 CLARIFY = "I am not sure that I understood you. Did you mean one of these?"
 CLARIFY_END = "Answer with the number, or put your question in other words. " + PERSON
+NONE_OF_THESE = "Then please tell me in other words what you would like to know. " + PERSON
+WHICH_OF_THESE = "Which one do you mean? " + CLARIFY_END
 FOREIGN = (
     "I am sorry, I can only answer in the language of our help pages ({languages}), and your message seems to be in "
     "another one. Please write in {languages} if you can. " + PERSON
@@ -114,6 +116,7 @@ WHAT_FOR = "Nothing is open that waits for your yes or no. What would you like t
 GREETING = "Hello! Tell me what you would like to know, and I will look it up in our help pages."
 WELCOME = "You are welcome. Is there anything else I can look up for you?"
 GLAD = "Good. Is there anything else I can look up for you?"
+NO_MATTER = "That is no problem. What can I look up for you?"
 GOODBYE = "Goodbye, and thank you for writing to us."
 HOW_I_AM = "Thank you, I am fine. What can I look up for you?"
 WHO_I_AM = (

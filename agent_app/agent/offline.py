@@ -33,11 +33,20 @@ MOST_ATTACHMENTS = 5
 MOST_ORDERS = 4  # of one question
 ATTACHED_AT = 0.35  # cosine from which a passage of an attachment is to the point
 NUMBER = re.compile(
-    r"^\W*(?:(?:what|how) about\s+)?(?:(?:number|option|no\.?|nr\.?|the)\s+)?"
-    r"(\d|first|second|third|last)(?:\s+one)?\W*$",
+    r"^\W*(?:(?:i (?:meant?|want|choose|take)|(?:what|how) about|maybe)\s+)?"
+    r"(?:(?:number|option|choice|answer|no\.?|nr\.?|the)\s+){0,2}"
+    r"(\d|first|second|third|last|one|two|three)(?:\s+(?:one|option|choice))?"
+    r"(?:[\s,]+(?:please|thanks|thank you))*\W*$",
     re.IGNORECASE,
 )
-ORDINALS = {"first": 1, "second": 2, "third": 3}
+PLACES = {"first": 1, "second": 2, "third": 3, "one": 1, "two": 2, "three": 3}
+# Said to "Did you mean one of these?".
+NONE_OF_THEM = re.compile(
+    r"^\W*(?:no|nope|none|neither|nothing|something else|another one|not (?:really|quite))"
+    r"(?:[\s,.!]+(?:none|neither|sorry|something else))*(?:\s+of\s+(?:these|those|them|the above))?\W*$",
+    re.IGNORECASE,
+)
+ONE_OF_THEM = re.compile(r"^\W*(?:yes|yep|yeah|yup|sure|correct|exactly|right)(?:[\s,]+please)?\W*$", re.IGNORECASE)
 
 
 @dataclass
@@ -102,7 +111,7 @@ class OfflineResponder:
 
     async def respond(self, context: TurnContext, tools: Mapping[str, Tool]) -> AsyncGenerator[Event, None]:
         draft = Draft()
-        said = reply_to(context.question)
+        said = to_an_offer(context, draft) or reply_to(context.question)
         if said is None:
             yield Thinking()
             async for event in self._look_up(context, tools, draft):
@@ -295,9 +304,30 @@ def chosen_of(context: TurnContext) -> Chosen | None:
     number = number_of(text, len(offer.choices))
     for place, choice in enumerate(offer.choices, 1):
         if number == place or text.casefold() in (str(choice["id"]).casefold(), str(choice["label"]).casefold()):
-            asked = [m.text for m in context.messages if m.role == "customer" and m.seq < offer.seq]
-            return Chosen(str(choice["id"]), asked[-1] if asked else str(choice["label"]))
+            return Chosen(str(choice["id"]), asked_for(context, offer) or str(choice["label"]))
     return None
+
+
+def to_an_offer(context: TurnContext, draft: Draft) -> str | None:
+    """A yes, a no or a fourth of three picks none of "Did you mean one of these?"; after a no the answer is missing."""
+    offer, text = last_offer(context), context.question
+    if offer is None or not offer.choices or not offer.text.startswith((catalogue.CLARIFY, catalogue.WHICH_OF_THESE)):
+        return None
+    if NONE_OF_THEM.match(text):
+        draft.unanswered += [asked_for(context, offer)]
+        return catalogue.NONE_OF_THESE
+    number = number_of(text, len(offer.choices))
+    if ONE_OF_THEM.match(text) or (number is not None and not 1 <= number <= len(offer.choices)):
+        draft.choices = offer.choices
+        return catalogue.WHICH_OF_THESE
+    return None
+
+
+def asked_for(context: TurnContext, offer: ChatMessage) -> str:
+    """What the customer had asked when this was offered; a yes or a thank you since then asked nothing."""
+    before = [message.text for message in context.messages if message.role == "customer" and message.seq < offer.seq]
+    asked = [text for text in before if questions.says_something(text)]
+    return asked[-1] if asked else ""
 
 
 def last_offer(context: TurnContext) -> ChatMessage | None:
@@ -312,4 +342,4 @@ def number_of(text: str, choices: int) -> int | None:
     word = found[1].lower()
     if word == "last":
         return choices
-    return ORDINALS.get(word) or (int(word) if word.isdigit() else None)
+    return PLACES.get(word) or (int(word) if word.isdigit() else None)

@@ -6,22 +6,40 @@ from agent_app.agent import catalogue
 from agent_app.agent.consent import is_yes_or_no
 
 GREETING = (
-    r"(?:hi|hello|hey|hiya|howdy|good (?:morning|afternoon|evening|day)|greetings|hallo|moin)"
+    r"(?:hi|hello|hey|heya|hiya|howdy|good (?:morning|afternoon|evening|day)|greetings|hallo|moin)"
     r"(?: there| again| everyone| team)?"
+)
+MET = (
+    r"(?:nice|good|pleased|great) to (?:meet|see) you(?: too)?"
+    r"|are you (?:still )?(?:there|here|online)|test(?:ing)?|ping"
+    r"|(?:merry|happy) (?:christmas|easter|holidays|new year)(?: to (?:you|you all|all|everyone|the team))?"
+)
+THANKING = (
+    r"(?: (?:a (?:lot|million|bunch|ton)|so much|very much|again|mate|man|bro|guys|everyone|all"
+    r"|for (?:(?:all )?(?:your|the) (?:help|answers?|information|info|quick (?:reply|answer|help))"
+    r"|everything|that|this)))*"
 )
 THANKS = (
     r"(?:(?:ok(?:ay)?|great|perfect|cool|super|wonderful|awesome|excellent|good|nice|alright),? )?"
-    r"(?:many thanks|thanks(?: a lot| so much| very much| for (?:your|the) help)?|thank you"
-    r"(?: so much| very much| for (?:your|the) help| a lot)?|thx|ty|cheers|much appreciated)"
+    rf"(?:many thanks|(?:thanks|thank (?:you|u)|thankyou){THANKING}|thx|thanx|tnx|ty(?:sm|vm)?|cheers|much appreciated"
+    r"|(?:i )?appreciate (?:it|that|your help))"
     r"(?:,? (?:that|this|it) (?:helps|helped|was (?:very )?helpful)(?: a lot)?)?"
 )
 PLEASED = (
-    r"(?:ok(?:ay)?|great|perfect|cool|super|wonderful|awesome|excellent|nice|alright|got it|i see|understood|fine|"
-    r"that (?:helps|helped)(?: a lot)?|that was (?:very )?helpful|all (?:good|clear))"
+    r"(?:ok(?:ay)?|kk?|great|perfect|cool(?: cool)?|super|wonderful|awesome|excellent|nice|alright|got it|i see"
+    r"|understood|fine|brilliant|amazing|wow|lol|(?:ha ?){2,}|(?:he ?){2,}|noted|(?:that )?(?:makes sense|sounds good)"
+    r"|good to know"
+    r"|that (?:helps|helped)(?: a lot)?|that was (?:very )?helpful|all (?:good|clear)|no (?:worries|problem)"
+    r"|(?:great|good|nice) (?:job|work|answer|bot)|well done|i (?:love|like) (?:you|it|this)"
+    r"|you(?:'re| are|'ve been| have been) (?:so |very |really |the )?"
+    r"(?:great|best|good|awesome|amazing|wonderful|brilliant|helpful|kind|nice|a star))"
 )
+SORRY = r"(?:oh |oops,? )?(?:(?:i'm |i am |so )?sorry(?: about that)?|my (?:bad|mistake)|apologies|oops)"
 GOODBYE = (
-    r"(?:bye(?:[ -]bye)?|goodbye|good bye|see you(?: later| soon)?|have a (?:nice|good|great) (?:day|evening|weekend)"
-    r"|good night|that(?:'s| is| was) (?:all|it|everything)|nothing else"
+    r"(?:bye(?:[ -]bye)?(?: now| for now)?|goodbye|good bye|see (?:you|ya)(?: later| soon| around| tomorrow)?|cya|ttyl"
+    r"|take care|(?:talk|speak) (?:to you )?(?:later|soon)"
+    r"|(?:have|enjoy) (?:a |your )?(?:nice |good |great |lovely )?(?:day|evening|weekend|night)"
+    r"|good night|that(?:'s| is| was) (?:all|it|everything)|nothing else|you too"
     r"|no,? (?:thanks|thank you)(?:,? that(?:'s| is) all)?)"
 )
 HOW_ARE_YOU = r"how(?:'s| is) it going|how are you(?: doing)?(?: today)?|what'?s up|how do you do"
@@ -30,31 +48,35 @@ NATURE = r"(?:(?:ro)?bot|ai|machine|computer|chatbot|human(?: being)?|person)"
 WHO_ARE_YOU = (
     rf"(?:who|what) are you|(?:are you|is this) (?:really |actually )?(?:{REAL}{NATURE}|real)"
     rf"|am i (?:talking|speaking|chatting) (?:to|with) {REAL}{NATURE}"
-    r"|what(?:'s| is) your name"
+    r"|what(?:'s| is) your name|do you have a name|how old are you|who (?:made|built|created) you"
+    r"|(?:which|what) (?:language )?model are you|are you (?:chat ?gpt|an? (?:llm|language model|assistant))"
 )
 WHAT_CAN_YOU_DO = (
-    r"what can you do(?: for me)?|how can you help(?: me)?|what can i ask(?: you)?|what do you know"
-    r"|help(?: me)?(?: please)?|can you help(?: me)?(?: please)?"
-    r"|i (?:need|have) (?:some )?(?:help|a question)(?: please)?"
+    r"what can you do(?: for me)?|how can you help(?: me)?|what can i ask(?: you)?|what do you (?:know|do)|menu"
+    r"|help(?: me)?(?: please)?|(?:can|could) you help(?: me)?(?: out)?(?: with something)?(?: please)?"
+    r"|(?:can|could|may) i ask (?:you )?(?:something|a question)"
+    r"|i (?:need|have) (?:some |your )?(?:help|(?:a|some|another|one more) (?:quick )?questions?)(?: please)?"
 )
 
 REPLIES = (
     (WHO_ARE_YOU, catalogue.WHO_I_AM),
     (HOW_ARE_YOU, catalogue.HOW_I_AM),
     (WHAT_CAN_YOU_DO, catalogue.WHAT_I_CAN_DO),
-    (GREETING, catalogue.GREETING),
+    (f"{GREETING}|{MET}", catalogue.GREETING),
     (THANKS, catalogue.WELCOME),
     (GOODBYE, catalogue.GOODBYE),
     (PLEASED, catalogue.GLAD),
+    (SORRY, catalogue.NO_MATTER),
 )
 ENDING = r"(?:[\s,.!]+(?:then|please|for now|and )?)*"
 WHOLE = tuple((re.compile(rf"(?:{words})", re.IGNORECASE), reply) for words, reply in REPLIES)
+EDGES = re.compile(r"^\W+|\W+$")  # signs of any kind: full stops, hearts, faces
 OPENING = re.compile(rf"^{GREETING}[\s,.!–-]+(?=\S)", re.IGNORECASE)
 
 
 def reply_to(text: str) -> str | None:
     """What to say to a message that is small talk and nothing else; None when there is more in it."""
-    said = text.replace("’", "'").strip(" \t\n.,!?:;)(-–…🙂👍🙏😊")
+    said = EDGES.sub("", " ".join(text.replace("’", "'").split()))
     rest = OPENING.sub("", said)  # "hello, how are you"
     for pattern, reply in WHOLE:
         if pattern.fullmatch(said) or pattern.fullmatch(rest):

@@ -27,7 +27,10 @@ figure { flex: 0 1 380px; margin: 0; }
 figcaption { color: color-mix(in srgb, currentColor 75%, transparent); }
 svg { display: block; width: 100%; max-width: 380px; overflow: visible; }
 svg text { font-size: 11px; fill: currentColor; }
-@media (max-width: 40rem) { th, td { padding: .25rem; font-size: .8rem; } td { overflow-wrap: anywhere; min-width: 6ch; } }
+@media (max-width: 40rem) {
+  th, td { padding: .25rem; font-size: .8rem; }
+  td { overflow-wrap: anywhere; min-width: 6ch; }
+}
 """
 
 

@@ -223,7 +223,11 @@ class KnowledgeIndex:
         if article is not None:
             order = np.flatnonzero([source.slug == article for source in self.sources])
             if len(order):
-                return Findings(question, Band.ANSWER, 1.0, self.hits(order, question, seen, scores))
+                hits = self.hits(order, question, seen, scores)
+                if not set(terms(question, self._language)).difference(terms(hits[0].source.title, self._language)):
+                    # "boots", then "How boots should fit": no part of it was asked for, so it is told from its start.
+                    hits = tuple(replace(hit, passage=next(iter(hit.source.passages), None)) for hit in hits)
+                return Findings(question, Band.ANSWER, 1.0, hits)
             return Findings(question, Band.UNKNOWN, 0.0, ())
         probability, near = self.calibration.probability(features), self.calibration.probability_near(features)
         hits = self.hits(order[:limit], question, seen, scores)

@@ -165,6 +165,24 @@ FUNCTION_WORDS = {
     "sv": "hur när var min kan jag med inte och att för varför är mitt ett från",
     "da": "hvor hvordan hvornår hvad jeg ikke og det gerne pakken pakke ordre tilbage",
     "tr": "nasıl ne zaman nerede benim bir için değil mi mı var bu kadar",
+    "fi": "missä milloin kuinka miten minun tilaukseni paljonko toimitus kiitos voinko haluan haluaisin",
+    "cs": "kde kdy kolik můj moje objednávka doprava doručení prosím děkuji jsem mohu chci stojí dobrý",
+    "hu": "hol mikor hogyan mennyibe kerül csomagom rendelésem rendelés köszönöm szeretnék szállítás vissza",
+    "ro": "unde când cât comanda mea mele livrarea livrare vreau mulțumesc pot doresc costă",
+}
+# Of these one is enough, in a text without an English one: greetings, and what a shop is asked about.
+TELLING_WORDS = {
+    "de": "danke guten tschüss grüezi versandkosten versand rücksendung rückgabe lieferung lieferzeit bestellung"
+    " öffnungszeiten gutschein rückerstattung umtausch",
+    "fr": "bonjour bonsoir merci horaires livraison colis remboursement quels quelles",
+    "es": "hola gracias cuánto cuándo envío envíos devolución",
+    "it": "grazie buongiorno buonasera spedizione rimborso restituire",
+    "pt": "obrigado obrigada olá encomenda devolução",
+    "nl": "bedankt goedemorgen goedendag bestelling verzendkosten retourneren",
+    "pl": "dziękuję cześć zamówienie zwrot dostawa",
+    "sv": "leverans beställning",
+    "da": "bestilling",
+    "tr": "merhaba teşekkürler sipariş iade",
 }
 SCRIPTS = (
     ("ru", re.compile(r"[\u0400-\u04ff]")),
@@ -206,14 +224,22 @@ def terms(text: str, language: str = "en") -> list[str]:
 def language_of(text: str) -> str | None:
     """The language of a text as a two-letter code, or None where its words do not tell.
 
-    Made to be right when it speaks: a language must be told by two of its small words and no other by as many.
+    Made to be right when it speaks: a language must be told by two of its small words, or by one that no other has in
+    a text without English ones, and no other by as many.
     """
     letters = sum(character.isalpha() for character in text)
     for language, script in SCRIPTS:
         if letters and len(script.findall(text)) > letters / 2:
             return language
     said = set(words(text))
-    votes = sorted(((len(said & small), language) for language, small in _function_words().items()), reverse=True)
+    telling = {} if said & _function_words()["en"] else _telling_words()
+    votes = sorted(
+        (
+            (len(said & small) + 2 * len(said & telling.get(language, frozenset())), language)
+            for language, small in _function_words().items()
+        ),
+        reverse=True,
+    )
     if votes[0][0] >= 2 and votes[0][0] > votes[1][0]:
         return votes[0][1]
     return None
@@ -222,3 +248,8 @@ def language_of(text: str) -> str | None:
 @lru_cache(maxsize=1)
 def _function_words() -> dict[str, frozenset[str]]:
     return {language: frozenset(line.split()) for language, line in FUNCTION_WORDS.items()}
+
+
+@lru_cache(maxsize=1)
+def _telling_words() -> dict[str, frozenset[str]]:
+    return {language: frozenset(line.split()) for language, line in TELLING_WORDS.items()}

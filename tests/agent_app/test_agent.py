@@ -166,7 +166,20 @@ async def test_a_second_question_leans_on_the_first_of_its_message(agent: Custom
     assert answer.citations
 
 
-@pytest.mark.parametrize("pick", ["2", "the second one", "title", "id"])
+@pytest.mark.parametrize(
+    "pick",
+    [
+        "2",
+        "the second one",
+        "the second one please",
+        "number two",
+        "two",
+        "option 2, thanks",
+        "I meant the second",
+        "title",
+        "id",
+    ],
+)
 async def test_a_choice_by_number_title_or_click(agent: CustomerSupportAgent, pick: str) -> None:
     talk = Talk(agent)
     asked = await talk.say("my tent arrived broken")
@@ -178,7 +191,60 @@ async def test_a_choice_by_number_title_or_click(agent: CustomerSupportAgent, pi
     assert answer.citations[0]["url"] == f"/help/{second['id']}/"
 
 
-@pytest.mark.parametrize("text", ["Hello!", "hi there", "Thanks a lot!", "ok thank you", "bye", "who are you?", "help"])
+@pytest.mark.parametrize("text", ["no", "No.", "none of these", "neither", "no, something else"])
+async def test_none_of_the_choices_is_heard(agent: CustomerSupportAgent, text: str) -> None:
+    talk = Talk(agent)
+    assert (await talk.say("my tent arrived broken")).choices
+    answer = await talk.say(text)
+    assert answer.text == catalogue.NONE_OF_THESE
+    assert answer.unanswered == "my tent arrived broken"
+    assert (await talk.say(text)).text != catalogue.NONE_OF_THESE
+
+
+async def test_a_yes_to_several_choices_is_asked_about(agent: CustomerSupportAgent) -> None:
+    talk = Talk(agent)
+    asked = await talk.say("my tent arrived broken")
+    for text in ("yes", "4"):
+        again = await talk.say(text)
+        assert (again.text, again.choices) == (catalogue.WHICH_OF_THESE, asked.choices)
+    answer = await talk.say("1")
+    assert answer.citations[0]["url"] == f"/help/{asked.choices[0]['id']}/"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Hello!",
+        "hi there",
+        "Thanks a lot!",
+        "ok thank you",
+        "bye",
+        "who are you?",
+        "help",
+        "thank you ❤️",
+        "thx 👍",
+        "thanks a million",
+        "thank u so much!!!",
+        "thanks bro",
+        "tysm",
+        "nice to meet you",
+        "are you there?",
+        "see ya",
+        "take care",
+        "haha",
+        "lol",
+        "you're great",
+        "great job",
+        "k",
+        "sorry",
+        "merry christmas to the team",
+        "can you help me with something?",
+        "what do you do",
+        "who made you",
+        "are you ChatGPT?",
+        "how old are you",
+    ],
+)
 async def test_small_talk_touches_no_knowledge(agent: CustomerSupportAgent, text: str) -> None:
     answer = await Talk(agent).say(text)
     assert answer.tools_used == ()
@@ -194,7 +260,17 @@ async def test_a_yes_or_no_to_nothing_is_asked_about(agent: CustomerSupportAgent
 
 
 @pytest.mark.parametrize(
-    "text", ["hello, where is my order?", "thanks, but how do I return it?", "help me find my parcel"]
+    "text",
+    [
+        "hello, where is my order?",
+        "thanks, but how do I return it?",
+        "help me find my parcel",
+        "take care of boots",
+        "thanks for nothing",
+        "can you help me with a return?",
+        "sorry to bother you, where is it",
+        "you are great liars",
+    ],
 )
 def test_more_than_small_talk(text: str) -> None:
     assert reply_to(text) is None

@@ -22,7 +22,7 @@ from agent_app.knowledge.embedding import (
     load_embedder,
 )
 from agent_app.knowledge.evaluation import Question, ask, measure, read_questions
-from agent_app.knowledge.passages import NotAnArticle, Source, parse
+from agent_app.knowledge.passages import NotAnArticle, Passage, Source, parse
 from agent_app.knowledge.retrieval import OFF_TOPIC, Band, KnowledgeIndex, off_topic, without_text
 from agent_app.knowledge.words import language_of
 from agent_app.management.commands.load_knowledge import SAMPLE, read_folder
@@ -99,6 +99,15 @@ def test_a_single_word_is_answered_where_it_names_one_article(shop: KnowledgeInd
     assert search(shop, word).band == band
 
 
+def test_a_choice_that_was_asked_for_by_a_word_is_told_from_its_start(shop: KnowledgeIndex) -> None:
+    def passage(question: str) -> Passage | None:
+        return shop.search(question, load_embedder("minilm").embed, article="boot-fitting").hits[0].passage
+
+    opening = next(source for source in shop.sources if source.slug == "boot-fitting").passages[0]
+    assert passage("boots") == opening
+    assert passage("boots heel slips") != opening
+
+
 def test_slips_of_the_finger_are_mended(shop: KnowledgeIndex) -> None:
     assert search(shop, "how do i wahs my dwon jaket").hits[0].source.slug == "wash-down-jacket"
     assert shop.speller.mended("do you sell books") == "do you sell books"  # a word, though no article has it
@@ -119,6 +128,22 @@ def test_another_language_is_said(shop: KnowledgeIndex) -> None:
         ("Ich möchte etwas zurückgeben", "de"),
         ("Quiero devolver algo", "es"),
         ("Jeg vil gerne returnere", "da"),
+        ("Versandkosten?", "de"),
+        ("danke", "de"),
+        ("guten Tag", "de"),
+        ("Bonjour", "fr"),
+        ("Merci beaucoup", "fr"),
+        ("Quels sont vos horaires d'ouverture?", "fr"),
+        ("¿Cuánto cuesta el envío a España?", "es"),
+        ("hola", "es"),
+        ("Quanto costa la spedizione in Italia?", "it"),
+        ("Quanto custa o frete para Portugal?", "pt"),
+        ("Missä tilaukseni on?", "fi"),
+        ("Kolik stojí doprava?", "cs"),
+        ("Hol van a csomagom?", "hu"),
+        ("Unde este comanda mea?", "ro"),
+        ("how do I say hola", None),
+        ("is Lieferung the delivery", "en"),
         ("iPhone 15", None),
         ("", None),
     ],

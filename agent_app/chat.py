@@ -960,7 +960,11 @@ class Engine:
                 "commits": journal.commits,
                 "log_reads": journal.log_reads,
             },
-            "doorbell": {"state": "ok" if doorbell.available else "degraded", "listeners": doorbell.listeners},
+            "doorbell": {
+                "state": "ok" if doorbell.available else "degraded",
+                "listeners": doorbell.listeners,
+                "neighbours": doorbell.neighbours,
+            },
             "turns": {"state": "ok", "running": self.turns.running, "finished": self.turns.finished},
             **{f"backend_{name}": as_part(breaker) for name, breaker in statuses().items()},
         }

@@ -113,6 +113,11 @@ class Doorbell:
     def listeners(self) -> int:
         return sum(len(group) for group in self._listeners.values())
 
+    @property
+    def neighbours(self) -> int:
+        """How many other instances were heard of lately: a ring reaches these."""
+        return len(self._neighbours)
+
     # ---- ringing ----
 
     def ring(self, ring: Ring) -> None:

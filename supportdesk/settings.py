@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import dj_database_url
 import django
@@ -335,10 +335,16 @@ if USE_SHARED_CONTEXT:
         "KEY_FUNCTION": "sessions_app.cache.session_key",
         "OPTIONS": {"CLIENT_CLASS": "sessions_app.cache.SessionsClient"},
     }
+    # What is published reaches every database of a server: a desk beside this one, in another database or under other
+    # keys, numbers its chats as this one does, and must not hear of them.
+    _database = parse_qs(urlsplit(REDIS_URL).query).get("db", [urlsplit(REDIS_URL).path.rpartition("/")[2]])[-1]
     # redis-py's default socket timeout of 5 s would end the subscription of a quiet process.
     CHANNEL_LAYERS["default"] = {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": None}], "prefix": "supportdesk"},
+        "CONFIG": {
+            "hosts": [{"address": REDIS_URL, "socket_timeout": None}],
+            "prefix": f"supportdesk.{REDIS_SESSION_KEY_PREFIX}{int(_database) if _database.isdecimal() else 0}",
+        },
     }
 
 AUTH_PASSWORD_VALIDATORS = [

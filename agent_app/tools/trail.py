@@ -50,6 +50,7 @@ class ToolTrail:
     def __init__(self) -> None:
         self._noted: list[AuditEntry] = []
         self._storing: asyncio.Task[None] | None = None
+        self._under_way: asyncio.Task[Any] | None = None  # a batch on its way to the database
 
     def note(self, call: ToolCall) -> None:
         if len(self._noted) >= MOST_HELD:
@@ -64,11 +65,15 @@ class ToolTrail:
         await journal.read(AuditEntry.keep_of_chats, [call.entry()])
 
     async def flush(self) -> None:
-        """Stores what was noted so far. Raises Unavailable."""
+        """Stores what was noted so far, what somebody else is about to store included. Raises Unavailable."""
+        here = asyncio.get_running_loop()
+        while (batch := self._under_way) is not None and not batch.done() and batch.get_loop() is here:
+            await asyncio.wait([batch])  # where it fails, what was in it is noted again
         entries, self._noted = self._noted, []
         try:
             if entries:
-                await journal.read(AuditEntry.keep_of_chats, entries)
+                self._under_way = asyncio.ensure_future(journal.read(AuditEntry.keep_of_chats, entries))
+                await self._under_way
         except BaseException:
             self._noted = entries + self._noted
             raise

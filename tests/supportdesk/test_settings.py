@@ -117,6 +117,26 @@ def test_sharing_moves_sessions_and_the_channel_layer_to_redis(load: Callable[..
     assert "redis" in settings["CHANNEL_LAYERS"]["default"]["BACKEND"].lower()
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "hear_each_other"),
+    [
+        ({"REDIS_URL": "redis://h:1/3"}, {"REDIS_URL": "redis://h:1/4"}, False),
+        ({"REDIS_URL": "unix:///run/v.sock?db=3"}, {"REDIS_URL": "unix:///run/v.sock"}, False),
+        ({"REDIS_SESSION_KEY_PREFIX": "a:"}, {"REDIS_SESSION_KEY_PREFIX": "b:"}, False),
+        ({"REDIS_URL": "redis://h:1"}, {"REDIS_URL": "redis://h:1/0"}, True),
+        ({"REDIS_URL": "redis://h:1/3"}, {"REDIS_URL": "redis://h:1?db=3"}, True),
+    ],
+)
+def test_desks_of_one_server_hear_each_other_where_they_share_their_sessions(
+    load: Callable[..., Any], one: dict[str, str], other: dict[str, str], hear_each_other: bool
+) -> None:
+    prefixes = [
+        load(USE_SHARED_CONTEXT="true", **each)["CHANNEL_LAYERS"]["default"]["CONFIG"]["prefix"]
+        for each in (one, other)
+    ]
+    assert (prefixes[0] == prefixes[1]) is hear_each_other
+
+
 def test_the_readme_lists_every_setting_with_its_default_and_bounds(load: Callable[..., Any]) -> None:
     known = load()["env"].known
     table = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \| (.*?) \|", (CHECKOUT / "README.md").read_text(), re.MULTILINE)

@@ -5,14 +5,19 @@ import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as connect_hastily
 from websockets.exceptions import ConnectionClosed
 
-PATIENCE = 15.0  # seconds for anything that should happen
+PATIENCE = 60.0  # seconds for anything that should happen
 PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used over http; each client would read the system's authorities
+
+# Their own are ten and twenty seconds, which a busy machine may take for a start of a process beside it.
+connect = partial(connect_hastily, open_timeout=PATIENCE, ping_timeout=PATIENCE)
 
 
 class Chat:
@@ -26,13 +31,13 @@ class Chat:
         self.http = httpx.AsyncClient(
             base_url=f"{desk_url}/api/v1/chat/sessions/{self.session_id}",
             headers={"Authorization": f"Bearer {self.token}"},
-            timeout=60,
+            timeout=PATIENCE,
             verify=PLAIN,
         )
 
     @classmethod
     async def open(cls, desk_url: str, **body: Any) -> "Chat":
-        async with httpx.AsyncClient(verify=PLAIN) as http:
+        async with httpx.AsyncClient(verify=PLAIN, timeout=PATIENCE) as http:
             response = await http.post(f"{desk_url}/api/v1/chat/sessions/", json=body)
         assert response.status_code == 201, response.text
         return cls(desk_url, response.json())

@@ -1,6 +1,7 @@
 """What the whole suite shares: a real Valkey, a file-backed SQLite, markers by folder."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -45,10 +46,28 @@ LONGEST = [
 ]
 
 
+# Below those that Linux gives by itself, to a server that asks for any port and to every connection that goes out: one
+# of these would be taken now and then between its choice and its use, or while the server behind it is restarted.
+PORTS = range(20_000, 32_768)
+_claims: list[socket.socket] = []
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that is this process's alone while it lives: a socket of UDP, where these ports are free, says so to others
+    that choose. No port is chosen twice.
+    """
+    while True:
+        port = secrets.choice(PORTS)
+        claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with socket.socket() as probe:
+            try:
+                claim.bind(("127.0.0.1", port))
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                claim.close()
+                continue
+        _claims.append(claim)
+        return port
 
 
 class ValkeyServer:
@@ -69,7 +88,7 @@ class ValkeyServer:
         command += ["--save", "", "--appendonly", "no", "--databases", "64", *self.options]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         client = redis.Redis(port=self.port, socket_connect_timeout=1)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             try:
                 client.ping()
@@ -83,7 +102,7 @@ class ValkeyServer:
     def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
         if self.process is not None:
             os.kill(self.process.pid, how)
-            self.process.wait(10)
+            self.process.wait(60)
             self.process = None
 
 

@@ -18,10 +18,11 @@ from pathlib import Path
 import httpx
 import psycopg
 
-from tests.chat_client import PLAIN
+from tests.chat_client import PATIENCE, PLAIN
 from tests.conftest import free_port
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+LONGEST_START = 240  # seconds, and as many to an end: a busy machine may start several at a time
 NEWEST_INDEX = "SELECT payload FROM agent_app_indexgeneration ORDER BY id DESC LIMIT 1"
 
 
@@ -40,7 +41,7 @@ class Desk:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> None:
-        """Returns once /healthz answers; raises with the log when it does not within a minute.
+        """Returns once /healthz answers; raises with the log when it does not within LONGEST_START.
 
         The sample knowledge is there without `--prepare`, too; with it the start is that of `make run`.
         """
@@ -54,7 +55,7 @@ class Desk:
 
     def wait(self) -> None:
         assert self.process is not None
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + LONGEST_START
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop(signal.SIGKILL)
@@ -72,7 +73,23 @@ class Desk:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(how)
-        return self.process.wait(60)
+        return self.process.wait(LONGEST_START)
+
+
+def until_they_hear_each_other(*desks: Desk) -> None:
+    """Until each has heard of all the others: before that a ring reaches nobody, and what it tells is found by the
+    poll, or is lost where it only passes by.
+    """
+    deadline = time.monotonic() + LONGEST_START
+    for desk in desks:
+        while neighbours_of(desk) < len(desks) - 1:
+            assert time.monotonic() < deadline, desk.log.read_text()
+            time.sleep(0.05)
+
+
+def neighbours_of(desk: Desk) -> int:
+    parts = httpx.get(f"{desk.url}/readyz", verify=PLAIN, timeout=PATIENCE).json()["parts"]
+    return int(parts["doorbell"]["neighbours"])
 
 
 def database_of_its_own(folder: Path) -> str:

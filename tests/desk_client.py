@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.chat_client import Socket
+from tests.chat_client import PATIENCE, Socket, connect
 from tests.desk import CHECKOUT, Desk
 
 ALL = tuple(
@@ -59,7 +58,7 @@ class Office:
     def close(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
 
 
 @dataclass
@@ -87,7 +86,7 @@ class Person:
 
     def rest(self, desk_url: str) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {self.token}"}
-        return httpx.AsyncClient(base_url=f"{desk_url}/api/v1/desk", headers=headers, timeout=30)
+        return httpx.AsyncClient(base_url=f"{desk_url}/api/v1/desk", headers=headers, timeout=PATIENCE)
 
 
 def socket_url(desk_url: str) -> str:

@@ -5,7 +5,17 @@ set -eu
 checkout=$(cd "$(dirname "$0")/.." && pwd)
 folder=$(mktemp -d)
 unset DEBUG SECRET_KEY ALLOWED_HOSTS DATABASE_URL USE_SHARED_CONTEXT REDIS_URL HOST VENV VIRTUAL_ENV MAKEFLAGS MAKELEVEL
-PORT=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+# None of those that the system gives to others by itself until the desk binds it.
+PORT=$(python3 -c '
+import random, socket
+while True:
+    port = random.randrange(20000, 32768)
+    try:
+        socket.socket().bind(("127.0.0.1", port))
+    except OSError:
+        continue
+    print(port)
+    break')
 export PORT
 group=
 finish() {
@@ -16,7 +26,18 @@ trap finish EXIT
 
 answers() { curl -fs --noproxy '*' -o /dev/null "http://127.0.0.1:$PORT$1"; }
 
-# start NAME SECONDS: until /healthz answers; prints the time it took, and fails when that was longer.
+# Milliseconds of CPU that the process group took, with those of its processes that have ended.
+cpu() {
+    cat /proc/[0-9]*/stat 2>/dev/null | sed 's/^.*) //' |
+        awk -v group="$group" -v hz="$(getconf CLK_TCK)" '$3 == group { ticks += $12 + $13 + $14 + $15 }
+            END { printf "%d", ticks * 1000 / hz }'
+}
+
+# More want to run than there are processors.
+busy() { awk -v cores="$(getconf _NPROCESSORS_ONLN)" '{ exit !($1 >= cores) }' /proc/loadavg; }
+
+# start NAME SECONDS: until /healthz answers; prints the time it took, and fails when that was longer. Where others keep
+# the machine busy the time is theirs, too: then what counts is the CPU that the start took.
 start() {
     began=$(date +%s%N)
     setsid make run ${PYTHON:+PYTHON="$PYTHON"} >"$folder/log" 2>&1 &
@@ -31,7 +52,7 @@ start() {
     done
     elapsed=$(( ($(date +%s%N) - began) / 1000000 ))
     echo "$1: $elapsed ms until /healthz (load $(cut -d' ' -f1 /proc/loadavg))"
-    if [ "$elapsed" -gt "$(($2 * 1000))" ]; then
+    if [ "$elapsed" -gt "$(($2 * 1000))" ] && { ! busy || [ "$(cpu)" -gt "$(($2 * 1000))" ]; }; then
         echo "$1: longer than $2 s" >&2
         exit 1
     fi

@@ -101,7 +101,7 @@ class ModelServer:
 
     def start(self) -> "ModelServer":
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(60)
         return self
 
     def stop(self) -> None:

@@ -19,7 +19,7 @@ from django.conf import settings
 from agent_app import demo
 from agent_app.simulation.wire import Wire
 
-STARTS_WITHIN = 120.0  # seconds; the first start builds the knowledge's index
+STARTS_WITHIN = 300.0  # seconds; the first start builds the knowledge's index
 STOPS_WITHIN = 20.0
 BACK_ENDS = ("crm", "billing", "inventory")
 

@@ -16,6 +16,7 @@ from agent_app.tools.breaker import CircuitBreaker
 from agent_app.tools.trail import trail
 from tests.conftest import ValkeyServer
 from tests.desk import Desk, prepared_index
+from tests.held import held_settings
 from tests.model_server import ModelServer
 from tests.order_system import OrderSystem
 from tests.talk import Talk
@@ -42,15 +43,9 @@ def desk(
 
 @pytest.fixture(scope="session")
 def scripted_desk(valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """A desk whose agent answers one sentence after a moment, so that a test can act while it writes."""
-    running = prepared(
-        Desk(
-            tmp_path_factory.mktemp("scripted"),
-            AGENT_RESPONDER="agent_app.agent.scripted.ScriptedResponder",
-            AGENT_SCRIPTED_DELAY="0.4",
-            **store_settings("redis", valkey, 8),
-        )
-    )
+    """A desk whose agent has one answer, in the middle of which a test can hold it (`tests.held`)."""
+    folder = tmp_path_factory.mktemp("scripted")
+    running = prepared(Desk(folder, **held_settings(folder), **store_settings("redis", valkey, 8)))
     yield running
     running.stop()
 
@@ -95,7 +90,7 @@ def model() -> Iterator[ModelServer]:
 @pytest.fixture(scope="session")
 def model_desk(model: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """A desk that answers with that model, with little time for a turn."""
-    settings = {**OPEN, **model.settings(), "AGENT_TURN_TIMEOUT": "6", "CHAT_RATE_LIMIT": "100000/min"}
+    settings = {**OPEN, **model.settings(), "AGENT_TURN_TIMEOUT": "16", "CHAT_RATE_LIMIT": "100000/min"}
     running = prepared(Desk(tmp_path_factory.mktemp("model"), **settings))
     yield running
     running.stop()

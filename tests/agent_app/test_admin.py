@@ -258,7 +258,7 @@ def test_extend_keeps_the_conversation_alive(client: Client, live: str) -> None:
     before = row.live_until
     client.post(reverse("admin:sessions_app_session_extend", args=("c1",)), {"confirmed": "yes", "minutes": "60"})
     row.refresh_from_db()
-    assert (row.live_until - before).total_seconds() == pytest.approx(3600, abs=5)
+    assert (row.live_until - before).total_seconds() == pytest.approx(3600, abs=120)
 
 
 # ---- the rest ---------------------------------------------------------------------------------------------

@@ -182,7 +182,7 @@ def test_nobody_known_gives_an_empty_export(client: Client) -> None:
 
 def test_feedback_leads_to_its_chat_in_few_queries(client: Client, django_assert_max_num_queries: Any) -> None:
     for number in range(30):
-        row = Conversation.objects.create(session_id=f"s{number}", token_hash=f"t{number}", live_until="2030-01-01T00Z")
+        row = Conversation.objects.create(session_id=f"s{number}", token_hash=f"t{number}", live_until="2100-01-01T00Z")
         Feedback.objects.rate(row, 4, f"<b>kind</b> {number}")
     reader = logged_in("agent_app.view_feedback", username="reader")
     with django_assert_max_num_queries(8):
@@ -245,7 +245,7 @@ def test_changes_in_the_admin(db: None) -> None:
     assert client.post(change, article | inline | {"body": "They arrive."}).status_code == 302
     chosen = {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes"}
     assert client.post("/admin/agent_app/article/", chosen).status_code == 302
-    expires = {"expires_at_0": "2030-01-01", "expires_at_1": "00:00:00"}
+    expires = {"expires_at_0": "2100-01-01", "expires_at_1": "00:00:00"}
     scope = Permission.objects.get(codename="extend_session").pk
     answer = client.post("/admin/agent_app/apitoken/add/", {"name": "report", "scopes": [scope], **expires})
     assert answer.status_code == 302

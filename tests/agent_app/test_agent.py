@@ -354,7 +354,7 @@ class Endless:
 
 
 async def test_a_responder_that_never_ends_is_ended() -> None:
-    answer = await Talk(CustomerSupportAgent(Endless(), {}), seconds=0.6).say("hello")
+    answer = await Talk(CustomerSupportAgent(Endless(), {}), seconds=3).say("hello")
     assert answer.text == f"It begins\n\n{catalogue.TROUBLE}"
 
 

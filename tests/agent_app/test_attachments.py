@@ -18,7 +18,7 @@ from agent_app.models.refusal import Refused
 from agent_app.tools.attachments import checked, clean_name
 from tests.agent_app.test_desk_rest import bearer, token_of
 from tests.agent_app.test_documents import docx, pdf
-from tests.chat_client import Chat
+from tests.chat_client import PATIENCE, Chat
 from tests.desk import Desk
 from tests.staff import logged_in, staff
 
@@ -164,7 +164,7 @@ async def test_nobody_else_opens_a_file(desk: Desk) -> None:
     chat, other = await Chat.open(desk.url), await Chat.open(desk.url)
     attachment = await upload(chat, "a.txt", b"mine")
     url = desk.url + attachment["url"]
-    async with httpx.AsyncClient() as stranger:
+    async with httpx.AsyncClient(timeout=PATIENCE) as stranger:
         assert (await stranger.get(url)).status_code == 401
         for headers in ({"Authorization": f"Bearer {other.token}"}, {"Authorization": "Bearer sdk_wrong"}):
             assert (await stranger.get(url, headers=headers)).status_code == 404

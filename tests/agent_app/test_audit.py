@@ -217,6 +217,6 @@ def test_several_seal_at_once_and_each_row_once() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(240)
     assert list(AuditEntry.objects.order_by("number").values_list("number", flat=True)) == list(range(1, 61))
     assert found() == []

@@ -15,6 +15,7 @@ from agent_app.tools.breaker import CircuitBreaker, Open
 from agent_app.tools.failures import Away, NotAllowed, NotFound, TooLarge
 from agent_app.tools.registry import RegisteredTool
 from tests.order_system import ORDER, OrderSystem, as_json, hang
+from tests.timing import within
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -31,7 +32,7 @@ def shop(settings: Any) -> Iterator[OrderSystem]:
 
 @pytest.fixture
 def backend(shop: OrderSystem) -> Backend:
-    return Backend("inventory", seconds=0.5)
+    return Backend("inventory", seconds=5)
 
 
 def turn(seconds: float = 20, **more: Any) -> TurnContext:
@@ -66,7 +67,7 @@ async def test_a_write_is_tried_again_under_the_same_key_and_done_once(shop: Ord
         shop.own_answer("POST", "/orders/1050/cancel", "the-key")
         return BROKEN
 
-    shop.script = [lost, hang(1)]
+    shop.script = [lost, hang(30)]
     done = await backend.write(turn(writing_as="the-key"), "POST", "orders/1050/cancel", {})
     assert done["status"] == "cancelled"
     assert [key for _, _, key in shop.requests] == ["the-key"] * 3
@@ -84,7 +85,7 @@ async def test_nothing_is_written_that_was_not_confirmed(shop: OrderSystem, back
     [
         ([BROKEN] * 3, 3),
         ([as_json({}, 503)] * 3, 3),
-        ([hang(2)] * 3, 3),
+        ([hang(30)] * 3, 3),
         ([(200, {}, b"<html>welcome</html>")], 1),  # nonsense stays nonsense
         ([(200, {}, b"")], 1),
         ([as_json({}, 401)], 1),
@@ -95,6 +96,7 @@ async def test_a_back_end_that_fails_is_away(
     shop: OrderSystem, backend: Backend, answers: list[Any], requests: int
 ) -> None:
     shop.script = list(answers)
+    backend.seconds = 2 if callable(answers[0]) else 5
     with pytest.raises(Away):
         await backend.get(turn(), "orders/1050")
     assert len(shop.requests) == requests
@@ -111,7 +113,7 @@ async def test_429_is_waited_for_where_that_fits_into_the_turn(shop: OrderSystem
     shop.script = [as_json({}, 429, **{"Retry-After": "0.6"})]
     began = time.monotonic()
     await backend.get(turn(), "orders/1050")
-    assert 0.6 <= time.monotonic() - began < 5
+    assert 0.6 <= time.monotonic() - began < 15
     shop.script = [as_json({}, 429, **{"Retry-After": "30"})]
     with pytest.raises(Away):
         await backend.get(turn(), "orders/1050")
@@ -151,15 +153,19 @@ async def test_a_conflict_with_our_own_earlier_try_is_no_refusal(
 
 async def test_no_try_goes_past_the_turns_deadline(shop: OrderSystem) -> None:
     patient = Backend("inventory", seconds=30)
-    shop.script = [hang(5)]
+    shop.script = [hang(30)] * 5
     made = RegisteredTool("order_status", tools.order_status, tools.order_status.policy)
     tools.inventory.seconds, before = patient.seconds, tools.inventory.seconds
-    began = time.monotonic()
-    outcome = await made.call(turn(seconds=2.5), {"order_number": "1050"})
-    tools.inventory.seconds = before
-    assert isinstance(outcome, ToolError)
-    assert outcome.code == "unavailable"
-    assert time.monotonic() - began < 2.5
+
+    async def ask() -> None:
+        outcome = await made.call(turn(seconds=2.5), {"order_number": "1050"})
+        assert isinstance(outcome, ToolError)
+        assert outcome.code == "unavailable"
+
+    try:
+        assert await within(2.5, ask)
+    finally:
+        tools.inventory.seconds = before
 
 
 async def test_after_five_failures_nobody_tries_until_one_probe(shop: OrderSystem, backend: Backend) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import pytest
 from django.core.handlers.asgi import ASGIRequest
 from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
-from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin
 
 from agent_app.serializers import error_response
-from tests.chat_client import Chat, Socket
+from tests.chat_client import PATIENCE, Chat, Socket, connect
 from tests.desk import Desk
 
 pytestmark = pytest.mark.integration
@@ -63,7 +64,7 @@ async def test_another_text_under_a_used_client_id_is_a_conflict(desk: Desk) -> 
 @pytest.mark.parametrize("path", ["/", "/messages/", "/events/"])
 async def test_no_token_is_401_and_a_foreign_one_looks_like_an_unknown_chat(desk: Desk, path: str) -> None:
     mine, theirs = await Chat.open(desk.url), await Chat.open(desk.url)
-    async with httpx.AsyncClient(base_url=f"{desk.url}/api/v1/chat/sessions") as http:
+    async with httpx.AsyncClient(timeout=PATIENCE, base_url=f"{desk.url}/api/v1/chat/sessions") as http:
         nobody = await http.get(f"/{mine.session_id}{path}")
         foreign = await http.get(f"/{mine.session_id}{path}", headers={"Authorization": f"Bearer {theirs.token}"})
         unknown = await http.get(f"/nothing-here{path}", headers={"Authorization": f"Bearer {theirs.token}"})
@@ -95,7 +96,7 @@ async def test_methods_types_and_queries(desk: Desk) -> None:
     ],
 )
 async def test_a_new_chat_refuses_bad_fields(desk: Desk, body: Any, code: str, field: str) -> None:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE) as http:
         response = await http.post(f"{desk.url}/api/v1/chat/sessions/", json=body)
     assert (response.json()["code"], response.json()["field"]) == (code, field)
 
@@ -185,23 +186,49 @@ async def test_a_binary_frame_ends_the_socket(desk: Desk) -> None:
 async def test_too_many_messages_are_refused_with_the_time_to_wait(desk: Desk) -> None:
     """20 a minute, 10 at once; a resend is acknowledged all the same; who goes on is cut off with 4429."""
     chat = await Chat.open(desk.url)
+    began = time.monotonic()
     async with chat.socket() as socket:
         await socket.next()
-        for number in range(11):
-            await socket.send("send", client_id=str(number), text="Hello")
-        error = await socket.until("error")
-        assert (error["code"], error["client_id"]) == ("rate_limited", "10")
+        allowed, error = 0, None
+        while error is None:
+            await socket.send("send", client_id=str(allowed), text="Hello")
+            error = await refusal_of(socket, str(allowed))
+            allowed += error is None
+        assert allowed >= 10
+        assert error["code"] == "rate_limited"
         assert error["retry_after"] >= 1
         await socket.send("send", client_id="3", text="Hello")
         assert (await socket.until("ack"))["client_id"] == "3"
         response = await chat.http.post("/messages/", json={"text": "Hello"})
+        while response.status_code == 200:  # so slow that it had the next one
+            response = await chat.http.post("/messages/", json={"text": "Hello"})
         assert (response.status_code, response.json()["code"]) == (429, "rate_limited")
         assert int(response.headers["Retry-After"]) >= 1
-        for number in range(30):
-            await socket.send("send", client_id=f"more-{number}", text="Hello")
-        assert await socket.close_code() == 4429
+        text = json.dumps({"type": "send", "client_id": "more", "text": "Hello"})
+        assert await cut_off(socket, text, 25) == 4429
     customers = [message for message in await chat.history() if message["role"] == "customer"]
-    assert len(customers) == 10
+    assert 10 <= len(customers) <= 10 + (time.monotonic() - began) * 20 / 60
+
+
+async def refusal_of(socket: Socket, client_id: str) -> dict[str, Any] | None:
+    """None for a message that is acknowledged."""
+    while True:
+        frame = await socket.next()
+        if frame.get("client_id") == client_id and frame["type"] in {"ack", "error"}:
+            return frame if frame["type"] == "error" else None
+
+
+async def cut_off(socket: Socket, text: str, at_once: int) -> int:
+    """The code with which a client is cut off that sends this again and again, so many at a time."""
+    for _ in range(100):
+        try:
+            for _ in range(at_once):
+                await socket.connection.send(text)
+            for _ in range(at_once):
+                await socket.next()
+        except ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd else 1006
+    raise AssertionError("It was never cut off")
 
 
 async def test_the_eleventh_socket_of_a_chat_is_refused(desk: Desk) -> None:
@@ -256,7 +283,7 @@ async def test_huge_and_deep_bodies_are_refused_and_not_a_crash(
 
 
 async def test_a_post_without_the_last_slash_is_not_found(desk: Desk) -> None:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE) as http:
         response = await http.post(f"{desk.url}/api/v1/chat/sessions", json={})
         assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
@@ -269,9 +296,7 @@ async def test_frames_that_cannot_be_read_count_as_frames(desk: Desk) -> None:
     chat = await Chat.open(desk.url)
     async with chat.socket() as socket:
         await socket.next()
-        for _ in range(700):
-            await socket.connection.send("{")
-        assert await socket.close_code() == 4429
+        assert await cut_off(socket, "{", 100) == 4429
 
 
 async def test_a_rebound_page_is_no_page_of_ours(desk: Desk) -> None:
@@ -292,4 +317,5 @@ def test_a_caller_who_hung_up_is_no_error_of_ours(caplog: pytest.LogCaptureFixtu
     with pytest.raises(ValueError, match="closed") as gone, caplog.at_level("INFO"):
         _ = request.data
     error_response(gone.value, {"request": request})
-    assert [(record.levelname, record.message) for record in caplog.records] == [("INFO", "request.caller_gone")]
+    ours = [record for record in caplog.records if record.name == error_response.__module__]  # other threads log, too
+    assert [(record.levelname, record.message) for record in ours] == [("INFO", "request.caller_gone")]

@@ -10,7 +10,7 @@ import jwt
 import pytest
 
 from agent_app.agent import catalogue
-from tests.chat_client import Chat
+from tests.chat_client import PATIENCE, Chat
 from tests.desk import Desk
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -114,13 +114,13 @@ WRONG = {
 
 @pytest.mark.parametrize("why", list(WRONG))
 async def test_a_wrong_identity_opens_no_chat(shop_desk: Desk, why: str) -> None:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE) as http:
         response = await http.post(f"{shop_desk.url}/api/v1/chat/sessions/", json={"identity": WRONG[why]()})
     assert response.status_code == 400
     assert response.json()["field"] == "identity"
 
 
-@pytest.mark.parametrize("claims", [{"aud": AUDIENCE}, {"aud": ["shop", AUDIENCE]}, {"seconds": -20}])
+@pytest.mark.parametrize("claims", [{"aud": AUDIENCE}, {"aud": ["shop", AUDIENCE]}, {"seconds": -5}])
 async def test_an_identity_for_us_and_clocks_that_differ_a_little_are_taken(
     shop_desk: Desk, claims: dict[str, Any]
 ) -> None:
@@ -171,7 +171,7 @@ async def test_what_is_asked_in_general_the_help_pages_answer(ana: Chat, questio
 
 
 async def test_the_back_end_says_that_it_is_made_up_and_wants_its_key(shop_desk: Desk) -> None:
-    async with httpx.AsyncClient(base_url=f"{shop_desk.url}/demo/backend") as http:
+    async with httpx.AsyncClient(timeout=PATIENCE, base_url=f"{shop_desk.url}/demo/backend") as http:
         response = await http.get("/inventory/orders/1042")
         assert response.status_code == 401
         assert response.headers["X-Demo-Backend"] == "made-up data"
@@ -182,7 +182,7 @@ async def test_without_the_demo_there_is_no_such_back_end(tmp_path: Path) -> Non
     closed = Desk(tmp_path, DEMO_BACKEND="off")
     closed.start("--prepare")
     try:
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=PATIENCE) as http:
             assert (await http.get(f"{closed.url}/demo/backend/inventory/orders/1042")).status_code == 404
         answer = await (await Chat.open(closed.url)).say("Where is my order 1042?")
         assert answer["metadata"]["tools_used"] == ["search_knowledge"]

@@ -96,14 +96,14 @@ async def live_doors(conversation: Conversation, token: str, acts: list[str], an
     last = (await chat.refresh(conversation)).last_seq
     seen = 0
     while seen < last:
-        shown.append(json.loads((await socket.receive_output(timeout=10))["text"]))
+        shown.append(json.loads((await socket.receive_output(timeout=60))["text"]))
         seen = max(seen, shown[-1].get("seq", 0))
     await socket.send_input({"type": "websocket.disconnect", "code": 1000})
     await socket.wait()
     async with aclosing(standing_events(conversation, 0)) as stream:
         seen = 0
         while seen < last:
-            shown.append(await asyncio.wait_for(anext(stream), 10))
+            shown.append(await asyncio.wait_for(anext(stream), 60))
             seen = max(seen, shown[-1].get("seq", 0))
     return shown
 

@@ -3,15 +3,15 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from statistics import median
 from typing import Any
 
 import httpx
 import pytest
-from websockets.asyncio.client import connect
 
-from tests.chat_client import PATIENCE, Chat, Socket
+from tests.chat_client import PATIENCE, Chat, Socket, connect
 from tests.conftest import ValkeyServer
-from tests.desk import Desk
+from tests.desk import Desk, until_they_hear_each_other
 from tests.desk_client import ALL, Office, Person, socket_url
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -37,6 +37,7 @@ def two(valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
     first.start("--prepare")
     second = Desk(folder, **shared, DATABASE_URL=first.environ["DATABASE_URL"])
     second.start()
+    until_they_hear_each_other(first, second)
     yield first, second
     first.stop()
     second.stop()
@@ -80,23 +81,30 @@ async def card_of(socket: Socket, chat: Chat, **wanted: Any) -> dict[str, Any]:
 async def test_a_new_waiting_chat_is_in_every_list_within_a_second(
     two: tuple[Desk, Desk], ana: Person, ben: Person
 ) -> None:
-    chat = await Chat.open(two[0].url, user_id="mara")
+    """The median of several: who is not told looks every five, and a busy machine may hold up any one."""
+    seconds = []
     async with ana.desk(two[0].url) as here, ben.desk(two[1].url, by_token=True) as there:
-        asked = time.monotonic()
-        await chat.http.post("/escalate/", json={"reason": "a person, please"})
-        for socket in (here, there):
-            card = await card_of(socket, chat, state="waiting")
-            assert time.monotonic() - asked < 1
-            assert (card["name"], card["ticket"][:4], card["answers"]) == ("mara", "ESC-", "AI")
+        for number in range(5):
+            chat = await Chat.open(two[0].url, user_id=f"mara-{number}")
+            asked = time.monotonic()
+            await chat.http.post("/escalate/", json={"reason": "a person, please"})
+            for socket in (here, there):
+                card = await card_of(socket, chat, state="waiting")
+                assert (card["name"], card["ticket"][:4], card["answers"]) == (f"mara-{number}", "ESC-", "AI")
+            seconds.append(time.monotonic() - asked)
+    assert median(seconds) < 1
 
 
 async def test_messages_of_the_agents_chats_come_to_those_who_watch_them(two: tuple[Desk, Desk], ana: Person) -> None:
     chat = await Chat.open(two[1].url)
     async with ana.desk(two[0].url) as socket, chat.socket() as customer:
         await customer.send("send", client_id="1", text="first")
-        await card_of(socket, chat, preview_role="customer")
+        await customer.until("turn", status="ended")
+        await card_of(socket, chat)  # once, since it is new; of its messages only those are told who watch
         await socket.send("watch", states=["ai"])
         await socket.until("ack")
+        socket.seen.clear()
+        await customer.send("send", client_id="2", text="second")
         await customer.until("message", role="agent")
         await card_of(socket, chat, preview_role="agent")
 
@@ -134,8 +142,10 @@ async def test_the_whole_story_on_two_instances(two: tuple[Desk, Desk], ana: Per
         assert (await desk.until("typing"))["role"] == "customer"
         await desk.send("typing", conversation=thread, on=True)
         assert (await customer.until("typing"))["role"] == "staff"
-        writing = await colleague.until("presence")
-        assert {each["name"]: each["doing"] for each in writing["people"]} == {"Ana": "writing", "Ben": "looking"}
+        doing = {}
+        while doing.get("Ana") != "writing":
+            doing = {each["name"]: each["doing"] for each in (await colleague.until("presence"))["people"]}
+        assert doing == {"Ana": "writing", "Ben": "looking"}
         await desk.send("reply", conversation=thread, client_id="r1", text="Ana here")
         sent = await desk.until("ack", client_id="r1")
         await desk.send("reply", conversation=thread, client_id="r1", text="Ana here")
@@ -267,7 +277,7 @@ def heard(customer: Socket) -> dict[str, Any]:
 
 async def no_turn_runs(desks: tuple[Desk, Desk]) -> None:
     """Until no instance has a turn under way that could still say a word."""
-    async with httpx.AsyncClient() as http, asyncio.timeout(PATIENCE):
+    async with httpx.AsyncClient(timeout=PATIENCE) as http, asyncio.timeout(PATIENCE):
         for desk in desks:
             while (await http.get(f"{desk.url}/readyz")).json()["parts"]["turns"]["running"]:  # noqa: ASYNC110 - in another process
                 await asyncio.sleep(0.02)

@@ -62,7 +62,7 @@ def test_an_index_that_another_instance_builds_is_waited_for() -> None:
 
     def end_build() -> None:
         try:
-            assert finished.wait(30)
+            assert finished.wait(120)
             KnowledgeState.end_build()
         finally:
             connection.close()
@@ -70,7 +70,7 @@ def test_an_index_that_another_instance_builds_is_waited_for() -> None:
     elsewhere = threading.Thread(target=end_build)
     elsewhere.start()
     erase(Erasure.objects.of_customer(USER, "ana"))
-    elsewhere.join(30)
+    elsewhere.join(120)
     post_save.disconnect(look, sender=Erasure)
     assert left_of(WORDS, whole_database()) == []
     assert IndexGeneration.objects.exists(), "the knowledge has an index all the same"

@@ -54,7 +54,7 @@ for row in rows[:300]:
 def test_killed_at_any_moment_it_is_gone_on_with(tmp_path: Path) -> None:
     """SIGKILL at random moments until it has come through; what the receipt counts is what there was."""
     desk = Desk(tmp_path, USE_SHARED_CONTEXT="false")
-    assert manage(desk, "shell", "-v0", "-c", MANY).wait(120) == 0
+    assert manage(desk, "shell", "-v0", "-c", MANY).wait(600) == 0
     chance = random.Random(7)
     kills = 0
     left = [2000]
@@ -63,7 +63,7 @@ def test_killed_at_any_moment_it_is_gone_on_with(tmp_path: Path) -> None:
         # Until it has begun to delete, and then a moment more.
         while running.poll() is None and remaining(desk) == left[-1]:
             pass
-        until = time.monotonic() + chance.uniform(0, 0.15)
+        until = time.monotonic() + chance.uniform(0, 0.1)
         while running.poll() is None and time.monotonic() < until:
             pass
         if running.poll() is not None:
@@ -72,7 +72,7 @@ def test_killed_at_any_moment_it_is_gone_on_with(tmp_path: Path) -> None:
         running.wait()
         kills += 1
         left.append(remaining(desk))
-    assert kills > 2, "it was killed in the middle, and more than once"
+    assert kills > 1, "it was killed in the middle, and more than once"
     out, errors = manage(desk, "cleanup", "--json").communicate()
     assert json.loads(out)["erasures_finished"] in (0, 1), errors
     with sqlite3.connect(desk.environ["DATABASE_URL"].removeprefix("sqlite:///")) as database:

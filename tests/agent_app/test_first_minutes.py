@@ -6,10 +6,10 @@ from typing import Any
 
 import httpx
 import pytest
-from websockets.asyncio.client import connect
 
-from tests.chat_client import Chat
+from tests.chat_client import PATIENCE, Chat, Socket, connect
 from tests.desk import Desk
+from tests.held import BEGINNING, REST, held
 
 pytestmark = pytest.mark.integration
 
@@ -218,7 +218,7 @@ async def test_a_last_seq_past_the_log_is_not_recovered(desk: Desk) -> None:
     async with chat.socket(last_seq=99) as socket:
         welcome = await socket.next()
         assert (welcome["recovered"], welcome["last_seq"]) == (False, 2)
-        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {chat.token}"}) as http:
+        async with httpx.AsyncClient(timeout=PATIENCE, headers={"Authorization": f"Bearer {chat.token}"}) as http:
             history = await http.get(desk.url + welcome["history"])
         assert len(history.json()["results"]) == 2
         await socket.send("send", client_id="next", text="And now?")
@@ -258,24 +258,33 @@ async def test_escalate_over_the_socket(desk: Desk) -> None:
 async def test_a_stop_stores_what_was_written(scripted_desk: Desk) -> None:
     chat = await Chat.open(scripted_desk.url)
     async with chat.socket() as socket:
-        await socket.send("send", client_id="a", text="Tell me everything")
-        turn = (await socket.until("turn", status="started"))["turn"]
-        await socket.send("stop", turn="another")
-        await socket.until("ack", turn="another")
-        await socket.send("stop", turn=turn)
-        await socket.until("ack", turn=turn)
-        reply = await socket.until("message", role="agent")
+        with held(scripted_desk.environ, chat.session_id):
+            await stop_in_the_middle(socket)
+            reply = await socket.until("message", role="agent")
     assert reply["stopped"] is True
-    assert reply["text"]
+    assert reply["text"].startswith(BEGINNING)
+    assert REST not in reply["text"]
+
+
+async def stop_in_the_middle(socket: Socket) -> None:
+    await socket.send("send", client_id="a", text="Tell me everything")
+    turn = (await socket.until("turn", status="started"))["turn"]
+    await socket.until("delta", turn=turn)
+    await socket.send("stop", turn="another")
+    await socket.until("ack", turn="another")
+    await socket.send("stop", turn=turn)
+    await socket.until("ack", turn=turn)
 
 
 async def test_messages_that_come_while_one_is_written_share_the_next_answer(scripted_desk: Desk) -> None:
     chat = await Chat.open(scripted_desk.url)
     async with chat.socket() as socket:
-        await socket.send("send", client_id="a", text="First")
-        await socket.until("turn", status="started")
-        await socket.send("send", client_id="b", text="Second")
-        await socket.send("send", client_id="c", text="Third")
+        with held(scripted_desk.environ, chat.session_id):
+            await socket.send("send", client_id="a", text="First")
+            await socket.until("turn", status="started")
+            await socket.send("send", client_id="b", text="Second")
+            await socket.send("send", client_id="c", text="Third")
+            await socket.until("ack", client_id="c")
         first = await socket.until("message", role="agent")
         second = await socket.until("message", role="agent")
     assert (first["reply_to"], second["reply_to"]) == (1, 3)
@@ -285,8 +294,9 @@ async def test_messages_that_come_while_one_is_written_share_the_next_answer(scr
 
 async def test_a_caller_that_goes_away_loses_nothing(scripted_desk: Desk) -> None:
     chat = await Chat.open(scripted_desk.url)
-    with pytest.raises(httpx.ReadTimeout):
-        await chat.http.post("/messages/", json={"text": "Hello", "client_id": "gone"}, timeout=0.2)
+    with held(scripted_desk.environ, chat.session_id), pytest.raises(httpx.ReadTimeout):
+        impatient = httpx.Timeout(PATIENCE, read=0.2)
+        await chat.http.post("/messages/", json={"text": "Hello", "client_id": "gone"}, timeout=impatient)
     answer = await chat.say("Hello", client_id="gone")
     assert answer["reply"]["reply_to"] == 1
     assert len(await chat.history()) == 2
@@ -308,7 +318,7 @@ async def stream(http: httpx.AsyncClient, method: str, path: str, body: Any = No
 
 
 async def test_requests_carry_their_id(desk: Desk) -> None:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE) as http:
         response = await http.post(
             f"{desk.url}/api/v1/chat/sessions/", json={}, headers={"X-Request-ID": "from-the-proxy"}
         )

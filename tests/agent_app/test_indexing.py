@@ -131,7 +131,7 @@ async def test_a_watching_instance_finds_the_change_by_itself(folder: Path) -> N
     await other.start()
     assert (await other.search("kayaks")).hits[0].source.slug != "kayaks"
     await Article.objects.acreate(slug="kayaks", title="Kayaks", body="We rent kayaks.")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while (await other.search("kayaks")).hits[0].source.slug != "kayaks":  # noqa: ASYNC110 - as a customer would
             await asyncio.sleep(0.02)
     await other.stop()

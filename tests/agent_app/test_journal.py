@@ -507,7 +507,7 @@ async def test_closing_closes_every_readers_connection(make_journal: Callable[[]
     met = threading.Barrier(READERS)
 
     def held() -> Any:
-        met.wait(10)
+        met.wait(120)
         connection.ensure_connection()
         return connection.connection
 

@@ -11,7 +11,7 @@ from agent_app.agent import catalogue
 from agent_app.agent.model import LanguageModel
 from agent_app.agent.responder import WrongModel
 from agent_app.agent.spending import Prices
-from tests.chat_client import Chat
+from tests.chat_client import PATIENCE, Chat
 from tests.desk import Desk
 from tests.model_server import (
     Body,
@@ -29,7 +29,7 @@ from tests.model_server import (
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-TIMEOUT = 6  # AGENT_TURN_TIMEOUT of the desk
+TIMEOUT = 16  # AGENT_TURN_TIMEOUT of the desk
 MOST = 8000  # AGENT_MAX_REPLY
 SEARCH = ("search_knowledge", {"query": "How long can I return something?"})
 
@@ -216,7 +216,10 @@ async def test_a_person_who_takes_over_is_not_talked_over(model_desk: Desk, mode
     """With half of a streamed answer shown: none of it is stored, and nothing more is."""
     model.script = lambda body: says("This is one more sentence. " * 20, size=27, pause=0.2)
     chat = await Chat.open(model_desk.url)
-    async with httpx.AsyncClient(base_url=model_desk.url, follow_redirects=True) as staff, chat.socket() as socket:
+    async with (
+        httpx.AsyncClient(timeout=PATIENCE, base_url=model_desk.url, follow_redirects=True) as staff,
+        chat.socket() as socket,
+    ):
         await staff.get("/admin/login/")
         form = {"username": "admin", "password": "admin", "csrfmiddlewaretoken": staff.cookies["csrftoken"]}
         await staff.post("/admin/login/", data=form)

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import time_machine
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from django.test import Client
@@ -152,6 +153,14 @@ def spent(tokens: int, dollars: str | None = None) -> Spent:
     return Spent(1, 0, tokens, tokens, Decimal(dollars) if dollars else None)
 
 
+@pytest.fixture
+def midday() -> Iterator[None]:
+    """Of this day: an account of a day is another one after midnight."""
+    with time_machine.travel(timezone.now().replace(hour=12)):
+        yield
+
+
+@pytest.mark.usefixtures("midday")
 def test_all_instances_share_the_days_account() -> None:
     first, second, notes = chat(), chat(), DeskNotes()
     for conversation in (first, second, first):
@@ -161,6 +170,7 @@ def test_all_instances_share_the_days_account() -> None:
     assert ConversationUse.objects.get(conversation=first).tokens == 400
 
 
+@pytest.mark.usefixtures("midday")
 def test_what_is_left_is_the_lesser_of_the_two_budgets(settings: Any) -> None:
     settings.AGENT_CONVERSATION_BUDGET, settings.AGENT_DAY_BUDGET = 1000, 700
     first, second, notes = chat(), chat(), DeskNotes()

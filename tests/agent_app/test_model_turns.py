@@ -110,7 +110,7 @@ async def test_notes_are_taken_of_what_is_about_to_leave_the_window_and_of_nothi
     await answer_of(agent(notes), turn(messages=15))
     assert len(model.requests) == 1, "all of it is still seen"
     await answer_of(agent(notes), turn(messages=25))
-    upto, text = await asyncio.wait_for(notes.summaries.get(), 10)
+    upto, text = await asyncio.wait_for(notes.summaries.get(), 30)
     assert (upto, text) == (18, "The customer asked for a tent.")
     asked = model.requests[-1]["messages"][1]["content"]
     assert "words 18" in asked
@@ -136,7 +136,7 @@ async def test_a_turn_that_is_cancelled_ends_at_once_and_is_counted(model: Model
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 15, "the model would be silent until the turn's end, after 40 s"
     await asyncio.sleep(0)
     assert notes.spent[0].tokens > 0
 

@@ -19,7 +19,7 @@ from tests.poison import DEADLY
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 INSTANCES = 5  # three may die of it, the fourth gives the honest reply, one is beyond suspicion
-PATIENCE = 90.0
+PATIENCE = 240.0  # seconds for everything: three deaths, each with a lease to run out
 
 
 @pytest.fixture
@@ -60,6 +60,17 @@ async def reply_of(desks: list[Desk], chat: Chat) -> dict[str, Any]:
                 continue
 
 
+async def answer_of_any(desks: list[Desk], text: str) -> str:
+    """Of an instance that lives: one that is asked may take the poison meanwhile, and die of it."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                chat = await Chat.open(alive(desks)[-1].url)
+                return str((await chat.say(text))["reply"]["text"])
+            except httpx.TransportError:
+                continue
+
+
 async def attach(chat: Chat, text: str) -> str:
     response = await chat.http.post("/attachments/", files={"file": ("note.txt", text.encode(), "text/plain")})
     assert response.status_code == 201, response.text
@@ -75,14 +86,14 @@ async def test_a_poison_message_ends_in_an_honest_reply_and_a_person(desks: list
     with pytest.raises(httpx.TransportError):
         await poisoned.http.post("/messages/", json=body)
 
-    other = await Chat.open(alive(desks)[-1].url)
-    assert (await other.say("How are you?"))["reply"]["text"] == "I am well."
+    assert await answer_of_any(desks, "How are you?") == "I am well."
     reply = await reply_of(desks, poisoned)
     assert "could not" in reply["text"]
     assert "ESC-" in reply["text"]
     left = alive(desks)
-    assert len(left) == INSTANCES - 3
-    async with httpx.AsyncClient(headers=poisoned.http.headers) as http:
+    # Three attempts; one whose lease ran out before it came to its end may be none that died.
+    assert INSTANCES - 3 <= len(left) < INSTANCES
+    async with httpx.AsyncClient(timeout=PATIENCE, headers=poisoned.http.headers) as http:
         state = (await http.get(f"{left[0].url}/api/v1/chat/sessions/{poisoned.session_id}/")).json()
     assert state["state"] == "waiting"
     for desk in left:

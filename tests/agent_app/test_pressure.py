@@ -3,20 +3,22 @@
 import asyncio
 import json
 import socket as sockets
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
-from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.agent_app.conftest import OPEN
-from tests.chat_client import Chat, Socket
+from tests.chat_client import PATIENCE, Chat, Socket, connect
 from tests.conftest import ValkeyServer
 from tests.desk import Desk
+from tests.held import held, held_settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -33,13 +35,13 @@ def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
 
 @pytest.fixture
 def own_desk(own_valkey: ValkeyServer, tmp_path: Path) -> Iterator[Desk]:
-    """A desk that a test may starve; scripted, with room for few waiting callers."""
+    """A desk that a test may starve, and whose answers it may hold; with room for few waiting callers."""
     settings = {
         **OPEN,
         "USE_SHARED_CONTEXT": "true",
         "REDIS_URL": own_valkey.url,
-        "AGENT_RESPONDER": "agent_app.agent.scripted.ScriptedResponder",
-        "AGENT_SCRIPTED_DELAY": "0.2",
+        **held_settings(tmp_path),
+        "SESSION_CLEANUP_INTERVAL": "86400",  # no sweep among the scripts that are counted
         "CHAT_MAX_WAITING_REST": "3",
         "CHAT_RATE_LIMIT": "100000/min",
     }
@@ -50,7 +52,7 @@ def own_desk(own_valkey: ValkeyServer, tmp_path: Path) -> Iterator[Desk]:
 
 
 async def numbers(desk: Desk) -> dict[str, float]:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE) as http:
         text = (await http.get(f"{desk.url}/metrics")).text
     return {
         f"{sample.labels['part']}.{sample.labels['name']}": sample.value
@@ -76,14 +78,15 @@ async def test_a_turn_is_two_commits_one_round_trip_to_the_store_and_no_reading_
     chat = await Chat.open(own_desk.url)
     async with chat.socket() as socket:
         await socket.until("welcome")
-        before, scripts = await numbers(own_desk), scripts_run(own_valkey)
+        before, scripts, began = await numbers(own_desk), scripts_run(own_valkey), time.monotonic()
         for number in range(TURNS):
             await socket.send("send", client_id=str(number), text="Hello")
             await socket.until("turn", status="ended")
         after = await numbers(own_desk)
     assert after["journal.commits"] - before["journal.commits"] <= 2 * TURNS
     assert scripts_run(own_valkey) - scripts <= TURNS
-    assert after["journal.log_reads"] == before["journal.log_reads"]
+    # A poll, each five seconds, may come between a commit and its ring, and reads what that would have brought.
+    assert after["journal.log_reads"] - before["journal.log_reads"] <= (time.monotonic() - began) / 5
     assert after["turns.finished"] - before["turns.finished"] == TURNS
 
 
@@ -127,12 +130,16 @@ async def test_a_slow_reader_is_cut_off_or_waits_for_the_log_and_loses_nothing(o
 
 async def test_waiting_callers_have_a_limit_and_the_rest_hear_when_to_come_back(own_desk: Desk) -> None:
     chats = [await Chat.open(own_desk.url) for _ in range(12)]
-    responses = await asyncio.gather(*(chat.http.post("/messages/", json={"text": "Hello"}) for chat in chats))
-    refused = [response for response in responses if response.status_code == 503]
-    assert refused
-    assert {response.json()["code"] for response in refused} == {"unavailable"}
+    with ExitStack() as until_refused:
+        for chat in chats:
+            until_refused.enter_context(held(own_desk.environ, chat.session_id))
+        asked = [asyncio.create_task(chat.http.post("/messages/", json={"text": "Hello"})) for chat in chats]
+        first = asyncio.as_completed(asked)
+        refused = [await next(first) for _ in range(9)]
+    assert {(response.status_code, response.json()["code"]) for response in refused} == {(503, "unavailable")}
     assert all(response.headers["Retry-After"] for response in refused)
-    assert {response.status_code for response in responses} == {200, 503}
+    statuses = [response.status_code for response in await asyncio.gather(*asked)]
+    assert sorted(statuses) == [200] * 3 + [503] * 9
 
 
 async def test_chat_goes_on_without_the_store_and_counts_right_when_it_is_back(
@@ -143,7 +150,7 @@ async def test_chat_goes_on_without_the_store_and_counts_right_when_it_is_back(
     own_valkey.stop()
     assert (await chat.say("Two"))["reply"]["reply_to"] == 3
     own_valkey.start()  # empty: it has forgotten the session
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(2 * PATIENCE):
         while await stored_session(own_valkey, chat) is None:
             await chat.say("And again")
     session = await stored_session(own_valkey, chat)

@@ -14,6 +14,7 @@ from agent_app.models.refusal import STATUS
 from agent_app.serializers import AttachmentSerializer, MessageSerializer
 from tests.chat_client import Chat
 from tests.desk import Desk
+from tests.held import held
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "protocol.md").read_text()
 
@@ -57,10 +58,13 @@ async def test_a_tour_sees_every_documented_frame_with_its_fields(scripted_desk:
         await socket.send("ping")
         await socket.send("dance")
         await other.until("welcome")
-        await socket.send("send", client_id="c-1", text="Hello")
-        turn = (await socket.until("turn", status="started"))["turn"]
-        await other.send("typing", on=True)
-        await socket.send("stop", turn=turn)
+        with held(scripted_desk.environ, chat.session_id):
+            await socket.send("send", client_id="c-1", text="Hello")
+            turn = (await socket.until("turn", status="started"))["turn"]
+            await other.send("typing", on=True)
+            await socket.until("typing")
+            await socket.send("stop", turn=turn)
+            await socket.until("ack", turn=turn)
         await socket.until("message", role="agent")
         await socket.send("send", client_id="c-2", text="Hello again")
         await socket.until("delta")

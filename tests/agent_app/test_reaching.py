@@ -77,7 +77,7 @@ def mailbox(settings: Any) -> Iterator[Mailbox]:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         backend = "django.core.mail.backends.smtp.EmailBackend"
-        where = {"host": "127.0.0.1", "port": server.server_address[1], "use_tls": False, "timeout": 5}
+        where = {"host": "127.0.0.1", "port": server.server_address[1], "use_tls": False, "timeout": 60}
         if django.VERSION >= (6, 1):
             settings.MAILERS = {"default": {"BACKEND": backend, "OPTIONS": where}}
         else:

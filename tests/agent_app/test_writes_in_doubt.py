@@ -83,26 +83,28 @@ async def test_the_answer_to_the_rest_is_stopped(ana: Talk, order_system: OrderS
     await is_found_out(ana, order_system, confirmation)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", ["responder", "judge"])
 async def test_the_time_runs_out_on_the_answer_to_the_rest(
     ana: Talk, order_system: OrderSystem, settings: Any, late: str
 ) -> None:
     confirmation, lease = await in_doubt(ana, order_system)
-    settings.AGENT_TURN_TIMEOUT = 4.0
+    settings.AGENT_TURN_TIMEOUT = 10.0  # time enough for the write
     reached = Reached()
     await ana.turn(lease, **({"responder": reached} if late == "responder" else {"judge": reached.judge}))
     assert reached.is_set()
     await is_found_out(ana, order_system, confirmation)
 
 
+@pytest.mark.slow
 async def test_the_time_runs_out_on_the_write_itself(ana: Talk, order_system: OrderSystem, settings: Any) -> None:
     confirmation = await ana.offer()
     lease = await ana.click(confirmation)
-    settings.AGENT_TURN_TIMEOUT = 3.0
+    settings.AGENT_TURN_TIMEOUT = 8.0  # time enough for the look-up before it
 
     def late() -> Any:
         order_system.own_answer("POST", "/orders/1050/cancel", confirmation)
-        return hang(1)()
+        return hang(30)()
 
     order_system.script = [as_json(order_system.orders["1050"]), late]
     await ana.turn(lease)

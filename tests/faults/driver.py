@@ -100,8 +100,9 @@ class Staff:
 
 
 class Driver:
-    def __init__(self, stage: Stage, seed: str, customers: int, say: Say) -> None:
+    def __init__(self, stage: Stage, seed: str, customers: int, say: Say, within: timedelta) -> None:
         self.stage = stage
+        self.within = within
         self.seed = seed
         self.say = say
         self._reading = asyncio.Semaphore(10)
@@ -122,12 +123,12 @@ class Driver:
         self.staff.leave.set()
         for customer in self.customers:
             customer.leave.set()
-        await asyncio.wait(customers, timeout=ANSWERED_WITHIN.total_seconds())
+        await asyncio.wait(customers, timeout=self.within.total_seconds())
         for customer in self.customers:
             customer.give_up.set()
         await asyncio.gather(staff, *customers)
         await self._settle(healed)
-        await asyncio.gather(*(customer.catch_up(10) for customer in self.customers))
+        await asyncio.gather(*(customer.catch_up(self.within.total_seconds()) for customer in self.customers))
         await self._audit(healed)
         await self._leave()
         return self.ledger
@@ -152,7 +153,7 @@ class Driver:
     async def _settle(self, healed: datetime) -> None:
         """Until nobody waits, or the time allowed is over; then the audit."""
         waiting = list(self.ledger.chats)
-        while waiting and datetime.now(UTC) - healed < ANSWERED_WITHIN:
+        while waiting and datetime.now(UTC) - healed < self.within:
             logs = await asyncio.gather(*(self._log_of(chat) for chat in waiting))
             waiting = [chat for chat, (state, log) in zip(waiting, logs, strict=True) if self.ledger.waits(state, log)]
 
@@ -165,7 +166,7 @@ class Driver:
             last_answer = max([last_answer, *times])
         seconds = (last_answer - healed).total_seconds()
         self.say(f"The last answer came {seconds:.1f} s after the last fault.")
-        if last_answer - healed > ANSWERED_WITHIN:
+        if last_answer - healed > self.within:
             self.ledger.broken(5, f"answers came up to {seconds:.0f} s after the last fault", self.ledger.chats[-1])
 
     async def _log_of(self, chat: Chat) -> tuple[str, list[dict[str, Any]]]:
@@ -210,10 +211,13 @@ async def staged(folder: Path, database: str) -> AsyncIterator[Stage]:
         await stage.stop()
 
 
-async def soak(folder: Path, database: str, seconds: float, seed: str, say: Say) -> Ledger:
+async def soak(
+    folder: Path, database: str, seconds: float, seed: str, say: Say, within: timedelta = ANSWERED_WITHIN
+) -> Ledger:
+    """`within`: from the last fault until every chat is answered."""
     async with staged(folder, database) as stage:
         say(f"{database}, {seconds:.0f} s, seed {seed}")
-        ledger = await Driver(stage, seed, CUSTOMERS if seconds >= 60 else FEWER, say).run(seconds)
+        ledger = await Driver(stage, seed, CUSTOMERS if seconds >= 60 else FEWER, say, within).run(seconds)
     say(ledger.report())
     for line, times in tracebacks(folder):
         say(f"in the logs: {times} × {line}")

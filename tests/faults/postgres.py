@@ -69,4 +69,4 @@ class PostgresServer:
         command = [f"{folder}/{program}", *arguments]
         # No pipes: the server inherits them and would keep them open.
         with (self.folder / "commands").open("ab") as said:
-            subprocess.run(command, cwd=self.folder, user=user, stdout=said, stderr=said, check=True, timeout=60)
+            subprocess.run(command, cwd=self.folder, user=user, stdout=said, stderr=said, check=True, timeout=240)

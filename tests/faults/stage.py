@@ -81,7 +81,7 @@ class Stage:
     def _migrate(self) -> None:
         command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
         environ = os.environ | {"DATABASE_URL": self.database_url}
-        subprocess.run(command, cwd=CHECKOUT, env=environ, check=True, timeout=120)
+        subprocess.run(command, cwd=CHECKOUT, env=environ, check=True, timeout=600)
 
     async def _instance(self, name: str) -> Instance:
         port = free_port()

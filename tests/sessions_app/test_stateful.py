@@ -281,7 +281,7 @@ def of_redis(valkey: ValkeyServer) -> Any:
     def make() -> list[SessionStore]:
         prefix = f"stateful{next(numbers)}:"
         # Two timeouts are two connections.
-        return [RedisSessionStore(valkey.url, prefix, options={"SOCKET_TIMEOUT": seconds}) for seconds in (2, 3)]
+        return [RedisSessionStore(valkey.url, prefix, options={"SOCKET_TIMEOUT": seconds}) for seconds in (60, 61)]
 
     return make
 

@@ -12,6 +12,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from pytest_django import Settings
 
+from tests.chat_client import PATIENCE
 from tests.desk import CHECKOUT, Desk
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -49,14 +50,14 @@ def any_desk(request: pytest.FixtureRequest, desk: Desk, public: Desk) -> Desk:
 def test_an_error_under_api_is_the_error_object(
     any_desk: Desk, method: str, path: str, headers: dict[str, str], status: int, code: str
 ) -> None:
-    answer = httpx.request(method, any_desk.url + path, headers=headers)
+    answer = httpx.request(method, any_desk.url + path, headers=headers, timeout=PATIENCE)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert len(answer.json()["message"]) > 20
     assert answer.headers["X-Request-ID"]
 
 
 def test_a_page_that_is_not_there_says_so_and_shows_nothing_of_the_inside(public: Desk) -> None:
-    answer = httpx.get(f"{public.url}/nothing/here")
+    answer = httpx.get(f"{public.url}/nothing/here", timeout=PATIENCE)
     assert answer.status_code == 404
     assert answer.headers["Content-Type"].startswith("text/html")
     assert "Traceback" not in answer.text
@@ -66,7 +67,7 @@ def test_a_page_that_is_not_there_says_so_and_shows_nothing_of_the_inside(public
 def test_an_id_is_kept_when_sane_and_made_otherwise(desk: Desk) -> None:
     def id_for(path: str, given: str | None = None) -> str:
         headers = {} if given is None else {"X-Request-ID": given}
-        return httpx.get(desk.url + path, headers=headers).headers["X-Request-ID"]
+        return httpx.get(desk.url + path, headers=headers, timeout=PATIENCE).headers["X-Request-ID"]
 
     assert id_for("/api/schema/", "trace-1.a_B") == "trace-1.a_B"
     for path in ("/healthz", "/nothing", "/static/admin/css/base.css"):
@@ -76,7 +77,7 @@ def test_an_id_is_kept_when_sane_and_made_otherwise(desk: Desk) -> None:
 
 
 def test_the_docs_load_nothing_from_elsewhere_and_run_nothing_inline(desk: Desk) -> None:
-    page = httpx.get(f"{desk.url}/api/docs/")
+    page = httpx.get(f"{desk.url}/api/docs/", timeout=PATIENCE)
     assert "unsafe" not in page.headers["Content-Security-Policy"]
     assert "<style" not in page.text
     assert re.findall(r"<script(?![^>]*\bsrc=)", page.text) == []
@@ -84,7 +85,7 @@ def test_the_docs_load_nothing_from_elsewhere_and_run_nothing_inline(desk: Desk)
     assert addresses
     for address in addresses:
         assert address.startswith("/")
-        assert httpx.get(desk.url + address).status_code == 200
+        assert httpx.get(desk.url + address, timeout=PATIENCE).status_code == 200
 
 
 def test_the_demo_account_needs_debug(settings: Settings) -> None:

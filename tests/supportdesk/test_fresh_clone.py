@@ -10,6 +10,6 @@ pytestmark = pytest.mark.slow
 
 
 def test_make_run_in_a_fresh_clone() -> None:
-    done = subprocess.run([CHECKOUT / "tests" / "fresh_clone.sh"], capture_output=True, text=True, timeout=900)
+    done = subprocess.run([CHECKOUT / "tests" / "fresh_clone.sh"], capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr
     assert "second start" in done.stdout

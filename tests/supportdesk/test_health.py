@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from pytest_django import Settings
 
 from supportdesk.health import may_read_metrics
+from tests.chat_client import PATIENCE
 from tests.conftest import ValkeyServer
 from tests.desk import Desk
 
@@ -17,12 +18,12 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 def test_healthz_answers_for_any_host(desk: Desk) -> None:
-    answer = httpx.get(f"{desk.url}/healthz", headers={"Host": "10.0.0.7"})
+    answer = httpx.get(f"{desk.url}/healthz", headers={"Host": "10.0.0.7"}, timeout=PATIENCE)
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
 def test_readyz_names_each_part_with_its_state(desk: Desk) -> None:
-    answer = httpx.get(f"{desk.url}/readyz")
+    answer = httpx.get(f"{desk.url}/readyz", timeout=PATIENCE)
     assert answer.status_code == 200
     parts = ready_parts(desk)
     assert {"database", "session_store", "doorbell", "knowledge"} <= parts.keys()
@@ -31,25 +32,25 @@ def test_readyz_names_each_part_with_its_state(desk: Desk) -> None:
 
 def ready_parts(desk: Desk) -> dict[str, dict[str, object]]:
     """The parts once the index, which loads in the background, is there."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while True:
-        parts = httpx.get(f"{desk.url}/readyz", timeout=10).json()["parts"]
+        parts = httpx.get(f"{desk.url}/readyz", timeout=PATIENCE).json()["parts"]
         if parts["knowledge"]["articles"] or time.monotonic() > deadline:
             return parts
         time.sleep(0.1)
 
 
 def test_metrics_are_what_prometheus_reads(desk: Desk) -> None:
-    httpx.get(f"{desk.url}/api/schema/")
-    answer = httpx.get(f"{desk.url}/metrics")
+    httpx.get(f"{desk.url}/api/schema/", timeout=PATIENCE)
+    answer = httpx.get(f"{desk.url}/metrics", timeout=PATIENCE)
     assert answer.headers["Content-Type"].startswith("text/plain")
     assert 'supportdesk_part_state{part="database",state="ok"} 1.0' in answer.text
     assert 'supportdesk_http_request_seconds_count{method="GET",route="api/schema/",status="200"}' in answer.text
 
 
 def test_an_invented_method_makes_no_new_series(desk: Desk) -> None:
-    httpx.request("INVENTED", f"{desk.url}/api/schema/")
-    assert "INVENTED" not in httpx.get(f"{desk.url}/metrics").text
+    httpx.request("INVENTED", f"{desk.url}/api/schema/", timeout=PATIENCE)
+    assert "INVENTED" not in httpx.get(f"{desk.url}/metrics", timeout=PATIENCE).text
 
 
 def asked_from(address: str, **headers: str) -> HttpRequest:
@@ -89,9 +90,9 @@ def test_the_store_away_is_degraded_and_still_ready(tmp_path: Path) -> None:
     desk = Desk(tmp_path, USE_SHARED_CONTEXT="true", REDIS_URL=server.url)
     try:
         desk.start("--prepare")
-        assert httpx.get(f"{desk.url}/readyz").json()["parts"]["session_store"]["state"] == "ok"
+        assert httpx.get(f"{desk.url}/readyz", timeout=PATIENCE).json()["parts"]["session_store"]["state"] == "ok"
         server.stop(signal.SIGKILL)
-        answer = httpx.get(f"{desk.url}/readyz", timeout=10)
+        answer = httpx.get(f"{desk.url}/readyz", timeout=PATIENCE)
         assert answer.status_code == 200
         assert answer.json()["parts"]["session_store"]["state"] == "degraded"
     finally:
@@ -105,7 +106,7 @@ def test_the_database_away_is_down(tmp_path: Path) -> None:
     try:
         desk.start("--prepare")
         (tmp_path / "held").rename(tmp_path / "gone")
-        answer = httpx.get(f"{desk.url}/readyz", timeout=10)
+        answer = httpx.get(f"{desk.url}/readyz", timeout=PATIENCE)
         assert answer.status_code == 503
         assert answer.json()["parts"]["database"] == {"state": "down"}
     finally:

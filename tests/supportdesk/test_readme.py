@@ -22,7 +22,7 @@ def printed(language: str, desk: Desk) -> list[str]:
 
 def test_the_tour_with_curl(desk: Desk, tmp_path: Path) -> None:
     script = "set -e\n" + "".join(printed("sh", desk))
-    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     opened, answered, *stream, history, escalated, ended = done.stdout.strip().splitlines()
     assert json.loads(opened)["state"] == "ai"
@@ -40,7 +40,7 @@ def test_the_websocket_client(desk: Desk, tmp_path: Path) -> None:
     (client,) = printed("python", desk)
     (tmp_path / "client.py").write_text(client)
     command = [sys.executable, "client.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     frames = [json.loads(line) for line in done.stdout.splitlines()]
     assert [frame["type"] for frame in frames[:2]] == ["welcome", "ack"]

@@ -11,20 +11,21 @@ from typing import Any
 
 import httpx
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests.chat_client import PATIENCE, connect
 from tests.conftest import free_port
 from tests.desk import CHECKOUT, Desk
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-SLOW_ANSWER = {"AGENT_RESPONDER": "agent_app.agent.scripted.ScriptedResponder", "AGENT_SCRIPTED_DELAY": "3"}
+SLOW_ANSWER = {"AGENT_RESPONDER": "agent_app.agent.scripted.ScriptedResponder", "AGENT_SCRIPTED_DELAY": "8"}
 
 
 @pytest.fixture
 def slow_desk(tmp_path: Path) -> Iterator[Desk]:
-    """A desk whose every answer takes three seconds."""
+    """A desk whose every answer takes some seconds."""
     desk = Desk(tmp_path, **SLOW_ANSWER)
     desk.start("--prepare")
     yield desk
@@ -32,7 +33,7 @@ def slow_desk(tmp_path: Path) -> Iterator[Desk]:
 
 
 def open_chat(desk: Desk) -> dict[str, Any]:
-    return httpx.post(f"{desk.url}/api/v1/chat/sessions/", json={}).json()
+    return httpx.post(f"{desk.url}/api/v1/chat/sessions/", json={}, timeout=PATIENCE).json()
 
 
 async def hello(socket: ClientConnection, token: str) -> None:
@@ -41,7 +42,7 @@ async def hello(socket: ClientConnection, token: str) -> None:
 
 
 async def frame(socket: ClientConnection) -> dict[str, Any]:
-    return json.loads(await asyncio.wait_for(socket.recv(), 10))
+    return json.loads(await asyncio.wait_for(socket.recv(), PATIENCE))
 
 
 async def frames_until_closed(socket: ClientConnection) -> tuple[list[dict[str, Any]], int]:
@@ -63,7 +64,7 @@ async def test_sigterm_lets_the_running_answer_finish_and_tells_every_socket(slo
         slow_desk.process.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
         while (await frame(socket))["type"] != "reconnect":
             pass
-        ready = await asyncio.to_thread(httpx.get, f"{slow_desk.url}/readyz")
+        ready = await asyncio.to_thread(httpx.get, f"{slow_desk.url}/readyz", timeout=PATIENCE)
         assert (ready.status_code, ready.json()["parts"]["draining"]) == (503, {"state": "down"})
         frames, code = await frames_until_closed(socket)
     assert code == 1012
@@ -112,7 +113,7 @@ def serve(folder: Path, *options: str, **settings: str) -> subprocess.CompletedP
     """A start that is expected to fail."""
     environ = Desk(folder, **settings).environ
     command = [sys.executable, "manage.py", "serve", *options]
-    return subprocess.run(command, cwd=CHECKOUT, env=environ, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=CHECKOUT, env=environ, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_a_database_that_lacks_migrations_stops_the_start(tmp_path: Path) -> Non
 def test_a_database_that_is_away_does_not(tmp_path: Path) -> None:
     desk = Desk(tmp_path, DATABASE_URL=f"postgres://nobody@127.0.0.1:{free_port()}/none")
     desk.start()
-    answer = httpx.get(f"{desk.url}/readyz", timeout=10)
+    answer = httpx.get(f"{desk.url}/readyz", timeout=PATIENCE)
     assert (answer.status_code, answer.json()["parts"]["database"]["state"]) == (503, "down")
     assert desk.stop() == 0
 

@@ -47,7 +47,7 @@ sys.meta_path.insert(0, Missing())
 def started(script: str, **settings: str) -> dict[str, Any]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("AGENT_")} | settings
     ran = subprocess.run(
-        [sys.executable, "-c", script], cwd=CHECKOUT, env=environ, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script], cwd=CHECKOUT, env=environ, capture_output=True, text=True, timeout=600
     )
     assert ran.returncode == 0, ran.stderr
     result: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
@@ -62,8 +62,9 @@ def test_the_default_start_imports_nothing_of_a_model() -> None:
 
 def test_the_default_install_starts_without_the_packages_and_as_fast() -> None:
     """CPU seconds of the fastest of three starts, with and without the packages installed."""
-    there = min(started(START)["seconds"] for _ in range(3))
-    missing = min(started(WITHOUT + START)["seconds"] for _ in range(3))
+    # By turns: what else runs on the machine makes each second of CPU longer, for both alike.
+    pairs = [(started(START)["seconds"], started(WITHOUT + START)["seconds"]) for _ in range(3)]
+    there, missing = (min(seconds) for seconds in zip(*pairs, strict=True))
     print(f"start: {there:.2f} s with the packages there, {missing:.2f} s without")  # noqa: T201 - pytest -s
     assert there < missing * 1.5
 

@@ -106,8 +106,9 @@ async def test_the_time_runs_out_on_the_write_itself(ana: Talk, order_system: Or
         order_system.own_answer("POST", "/orders/1050/cancel", confirmation)
         return hang(30)()
 
-    order_system.script = [as_json(order_system.orders["1050"]), late]
+    order_system.script = [as_json(order_system.orders["1050"]), late, *[hang(30)] * 5]
     await ana.turn(lease)
+    order_system.script.clear()
     await is_found_out(ana, order_system, confirmation)
 
 

@@ -23,7 +23,7 @@ SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 MOST_SENTENCES = 4  # of one message whose meaning is judged
 MOST_SENTENCE = 300  # characters
 FEWEST_WORDS = 2
-BETWEEN = r"(?:[^\W_]+['’]?[^\W_]*[\s,]+){0,5}?"
+BETWEEN = r"(?:[^\W_]+(?:['’][^\W_]*)?[\s,]+){0,5}?"
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 LAST_PART = re.compile(r"(?:\([^()]*\)|[^\s()]+)$")
 CATEGORIES = ("legal", "urgent", "complaint", "general")

@@ -44,11 +44,12 @@ DETAILS = re.compile(
     r"\b(?:what|which)\b.{0,40}\b(?:details|data|e-?mail|phone|address)\b"
     r".{0,30}\b(?:have|on file|of me|for me|about me)\b"
 )
-EMAIL = re.compile(r"[^@\s,;<>()]+@[^@\s,;<>()]+\.[a-z]{2,}", re.IGNORECASE)
+EMAIL = re.compile(r"(?<![^@\s,;<>()])[^@\s,;<>()]+@[^@\s,;<>()]+\.[a-z]{2,}", re.IGNORECASE)
 PHONE = re.compile(r"\+?\d[\d\s()/-]{5,}\d")
 NOTHING_ELSE = re.compile(r"[\s#.,;:?!/&+-]|\band\b|\bor\b")
 WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
 
+LONGEST = 1000  # characters of one sentence that is looked at
 CHANGING = frozenset({CANCEL, RETURN, ADDRESS, "update_contact"})
 
 
@@ -66,6 +67,8 @@ class Errand:
 def understood(text: str) -> list[Errand]:
     """What this part of a message asks for, in its order: several where it names several orders."""
     text = text.replace("’", "'").strip()
+    if len(text) > LONGEST:
+        return []
     said = text.lower()
     numbers = numbers_in(said)
     asking_in_general = bool(GENERAL.match(said)) and not numbers

@@ -9,6 +9,7 @@ NUMBER = re.compile(rf"{CALLED}\s*(?:is\s+|no\.?\s*|number\s*|#\s*){{0,4}}(?P<a>
 BETWEEN = re.compile(
     r"(?:[\s,;&/+#-]|\b(?:and|or|also|plus|then|as well as|both|orders?|my|the|number|no\.?)\b)*", re.IGNORECASE
 )
+LONGEST_LEAD = 60  # characters before a number that say whether it is left out
 LEFT_OUT = re.compile(
     r"\b(?:not|except(?: for)?|apart from|besides|instead of|rather than|keep|leave)\s+(?:(?:my|the|orders?"
     r"|number)\s+)*#?$"
@@ -18,12 +19,12 @@ MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 NO_ORDERS = re.compile(
     "|".join(
         [
-            r"\S+@\S+|https?://\S+",
+            r"(?<!\S)\S+@\S+|https?://\S+",
             r"(?:\+|\b00)\d[\d\s()./-]{5,}\d",
             r"\b(?:tele)?(?:phone|mobile|cell|fax)\b[^\d,;?!]{0,30}\(?\d[\d\s()/-]{4,}\d",
             r"\b(?:house|flat|apartment|card|account|customer|model|part|phone|telephone|mobile)\s+(?:number|no\.?)"
             r"\s*(?:is\s+)?\d+",
-            r"[€$£]\s?\d[\d.,]*|\b\d[\d.,]*\s?(?:€|\$|£|%|(?:euros?|eur|usd|dollars?|pounds?|percent)\b)",
+            r"[€$£]\s?\d[\d.,]*|\b\d[\d.,]{0,20}\s?(?:€|\$|£|%|(?:euros?|eur|usd|dollars?|pounds?|percent)\b)",
             r"\b\d+\s?(?:kg|g|cm|mm|km|ml|days|hours|minutes|weeks|pieces|times|watts?)\b",
             r"\b\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b|\b\d{4}-\d\d-\d\d\b",
             rf"\b{MONTH}\s+(?:\d{{1,2}}(?:st|nd|rd|th)?,?\s+)?(?:19|20)\d\d\b|\b(?:in|since|year)\s+(?:19|20)\d\d\b",
@@ -50,7 +51,8 @@ def numbers_in(said: str) -> list[Number]:
     place = 0
     while at := NUMBER.search(said, place) if not found else listed(said, place) or NUMBER.search(said, place):
         name = next(name for name, text in at.groupdict().items() if text)
-        if not LEFT_OUT.search(said[: at.start(name)]):
+        begins = at.start(name)
+        if not LEFT_OUT.search(said[max(begins - LONGEST_LEAD, 0) : begins]):
             found.append(Number(at[name], at.start(name), at.end(name)))
         place = at.end()
     return found

@@ -50,14 +50,15 @@ def split(text: str, is_change: Callable[[str], bool] = never, is_reply: Callabl
     """The questions in a message, each with the statements before it, for those say what it is about.
 
     What asks for a change (`is_change`) or answers us (`is_reply`) is whole in itself: what was said before and after
-    is about something else.
+    is about something else. Of more than MOST questions, the rest of the message is not read.
     """
     found: list[str] = []
     waiting: list[str] = []
     changes = False  # whether the last one found is a change
     for sentence in SENTENCE.split(text):
-        for part in SECOND.split(sentence):
-            part = part.strip()
+        for part in SECOND.split(" ".join(sentence.split())):
+            if len(found) > MOST:
+                return found
             if not WORD.search(part):
                 continue
             waiting.append(part)

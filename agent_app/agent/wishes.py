@@ -40,6 +40,7 @@ WORDS = {
 A_NOUN_BEFORE = re.compile(r"\b(?:my|the|a|your|this|that|any|no|full|partial|another|of|about|for)\s+$")
 A_NOUN_BEHIND = re.compile(r"\s+(?:of|for|on|has|have|is|was|not|status|number|yet|arrived|received|please)\b|\W*$")
 
+LONGEST_LEAD = 30  # characters before a word that say whether it is a noun
 LONGEST_CLAUSE = 200  # characters before and behind a word that are looked at
 CLAUSE = re.compile(r"[.;:!?,]\s*|\s+(?:and|but|because|since|so|then|–|-)\s+")
 OPENERS = r"^\W*(?:(?:and|but|so|ok|okay|hi|hello|hey|well|sorry|also|oh|then|now|thanks|thank you|please)\W+)*"
@@ -129,7 +130,9 @@ def form_of(said: str, at: re.Match[str]) -> str:
     form = next(name for name, text in at.groupdict().items() if text)
     if form != "either":
         return form
-    is_noun = A_NOUN_BEFORE.search(said[: at.start()]) or A_NOUN_BEHIND.match(said, at.end())
+    is_noun = A_NOUN_BEFORE.search(said[max(at.start() - LONGEST_LEAD, 0) : at.start()]) or A_NOUN_BEHIND.match(
+        said, at.end()
+    )
     return "noun" if is_noun else "verb"
 
 

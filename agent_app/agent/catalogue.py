@@ -18,6 +18,9 @@ FOREIGN = (
 )
 EMPTY = "Your message has no words that I could look for. Please tell me in a sentence what you would like to know."
 READ = "I can look into what you attached. What would you like to know about it?"
+SHORTENED = (
+    "This file is so long that I read its beginning only. Please paste the part that matters if it stands later."
+)
 PICTURE = "I cannot look at pictures, so please tell me what it is about. A person can look at them. " + PERSON
 NOTED = "Thank you, I have noted this:\n\n{facts}"
 KNOWN = "This is what you told me:\n\n{facts}"

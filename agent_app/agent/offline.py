@@ -62,7 +62,9 @@ class Draft:
     asks: str = ""  # to confirm it: said last, so that a yes is one to it
     tools: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)  # tool: why it gave nothing
-    refused: set[str] = field(default_factory=set)  # attachments of which it was said that they cannot be read
+    refused: set[str] = field(
+        default_factory=set
+    )  # attachments of which it was said that they cannot be read, or not all
     read: bool = False  # an attachment has answered the question in hand
     hint: str = ""  # said after what the help pages answer
     last: str = ""  # said after all answers
@@ -207,6 +209,9 @@ class OfflineResponder:
                 continue
             finally:
                 yield ToolEnded(read.name)
+            if hit.shortened and attachment["id"] in new - draft.refused:
+                draft.parts.append(f"{attachment['name']}: {catalogue.SHORTENED}")
+                draft.refused.add(attachment["id"])
             if hit.passage is not None and hit.score >= ATTACHED_AT:
                 quoted = draft.quotes.quote(hit.source, hit.passage)
                 draft.parts += [quoted] if quoted else []

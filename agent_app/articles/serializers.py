@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils.text import slugify
 from rest_framework import serializers
@@ -55,6 +56,10 @@ class ArticleSerializer(serializers.ModelSerializer[Article]):
         questions = given.pop("questions", None)
         for name, value in given.items():
             setattr(article, name, value)
+        try:
+            article.clean()  # no draft is published without a title and an answer, as in the admin
+        except ValidationError as error:
+            raise serializers.ValidationError(error.message_dict) from None
         try:
             with transaction.atomic():
                 article.save()

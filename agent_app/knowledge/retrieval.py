@@ -73,6 +73,7 @@ class Hit:
     source: Source
     passage: Passage | None  # the one that answers; None for an article without text
     score: float
+    shortened: bool = False  # the text goes on beyond what was read
 
 
 @dataclass(frozen=True, slots=True)

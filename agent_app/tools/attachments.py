@@ -9,7 +9,7 @@ import threading
 import unicodedata
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from django.core.files.storage import default_storage
@@ -51,7 +51,7 @@ MARKDOWN = (".md", ".markdown")
 
 _disk = ThreadPoolExecutor(2, "attachments")
 _readers = threading.BoundedSemaphore(READ_AT_ONCE)
-_texts: OrderedDict[str, Source] = OrderedDict()
+_texts: OrderedDict[str, tuple[Source, bool]] = OrderedDict()  # and whether there is more than was read
 knowledge.forget_with(_texts.clear)
 
 
@@ -116,8 +116,8 @@ async def read_attachment(context: TurnContext, attachment_id: str, query: str =
     attachment = named.get(attachment_id)
     if attachment is None:
         raise NotAllowed("there is no such attachment in this conversation")
-    source = _texts.get(attachment_id)
-    if source is None:
+    read = _texts.get(attachment_id)
+    if read is None:
         loop = asyncio.get_running_loop()
         try:
             data = await loop.run_in_executor(_disk, _bytes, context.session_id, attachment_id)
@@ -126,10 +126,11 @@ async def read_attachment(context: TurnContext, attachment_id: str, query: str =
         name = str(attachment["name"])
         document = await read_document_async(name, data)
         source = Source(attachment_id, name, document.text, address=str(attachment.get("url", "")))
-        _texts[attachment_id] = source
+        read = _texts[attachment_id] = source, document.shortened
         while len(_texts) > KEPT:
             _texts.popitem(last=False)
-    return await knowledge.search_within(source, query)
+    source, shortened = read
+    return replace(await knowledge.search_within(source, query), shortened=shortened)
 
 
 def _bytes(session_id: str, attachment_id: str) -> bytes:

@@ -460,5 +460,21 @@ async def test_no_sentence_is_invented_of_several_questions_and_a_file(
     assert quoted  # else this test would say nothing of files
 
 
+async def test_a_file_of_which_only_the_beginning_was_read_is_said_once(
+    agent: CustomerSupportAgent, embed: Embedding
+) -> None:
+    @tool()
+    async def read_attachment(context: TurnContext, attachment_id: str, query: str = "") -> Hit:
+        return replace(best_within(MANUAL, query, embed, {}), shortened=True)
+
+    agent.tools = {**agent.tools, "read_attachment": RegisteredTool("read_attachment", read_attachment, Policy())}
+    attached = ({"id": "a1", "name": "ember.md", "content_type": "text/markdown", "url": "/files/a1/"},)
+    talk = Talk(agent)
+    answer = await talk.say("How heavy is the stove?\nWho is the president?", attachments=attached)
+    assert answer.text.count(f"ember.md: {catalogue.SHORTENED}") == 1
+    assert "94 grams" in answer.text
+    assert catalogue.SHORTENED not in (await talk.say("What fuel does the stove burn?")).text
+
+
 def listed(sentence: str, labels: set[str]) -> bool:
     return any(sentence in label for label in labels)

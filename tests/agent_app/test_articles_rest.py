@@ -141,6 +141,19 @@ def test_a_slug_is_taken_once(client: Client, boots: Article) -> None:
     assert Article.objects.get().title == "Boot care"
 
 
+def test_a_draft_is_not_published_unwritten(client: Client) -> None:
+    """Customers would be told "(Write the answer here.)"."""
+    draft = Article.objects.begin()
+    refused = call(client, "patch", f"articles/{draft.slug}/", {"published": True})
+    assert (refused.status_code, refused.json()["code"], refused.json()["field"]) == (400, "invalid", "title")
+    refused = call(client, "patch", f"articles/{draft.slug}/", {"published": True, "title": "Yodelling"})
+    assert (refused.status_code, refused.json()["field"]) == (400, "body")
+    assert not Article.objects.published().exists()
+    written = {"published": True, "title": "Yodelling", "body": "It is welcome."}
+    done = call(client, "patch", f"articles/{draft.slug}/", written)
+    assert (done.status_code, done.json()["slug"]) == (200, "yodelling")
+
+
 @pytest.mark.django_db(transaction=True)  # the index is read and built on a thread of its own
 def test_search_finds_what_was_written(client: Client) -> None:
     call(client, "post", "articles/", TENT)

@@ -16,7 +16,7 @@ from agent_app.agent.loop import CustomerSupportAgent
 from agent_app.agent.offline import OfflineResponder
 from agent_app.agent.responder import ResponderOptions
 from agent_app.knowledge import documents
-from agent_app.knowledge.documents import Unreadable, read_document
+from agent_app.knowledge.documents import MOST_TEXT, Unreadable, read_document
 from agent_app.knowledge.indexing import knowledge
 from agent_app.models import Article
 from agent_app.tools.attachments import read_attachment, stored_name
@@ -132,8 +132,12 @@ def test_import_knowledge(tmp_path: Path, settings) -> None:  # type: ignore[no-
     assert (faq.body, faq.question_texts()) == ("No goats.", ["Any goats?"])
     assert knowledge.find("how often to feed it a day").hits[0].source.slug == "goat-care"
     (tmp_path / "bad.pdf").write_bytes(b"no pdf")
-    with pytest.raises(CommandError, match="1 file could not be read"):
-        call_command("import_knowledge", str(tmp_path), stdout=out, stderr=StringIO())
+    (tmp_path / "long.txt").write_text("goat " * (MOST_TEXT // 4))
+    said = StringIO()
+    with pytest.raises(CommandError, match="2 files could not be read"):
+        call_command("import_knowledge", str(tmp_path), stdout=out, stderr=said)
+    assert "long.txt: it holds more than 400,000 characters" in said.getvalue()
+    assert not Article.objects.filter(slug="long").exists()  # no half of an article is published
     knowledge.forget()
 
 

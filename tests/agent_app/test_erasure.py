@@ -454,7 +454,7 @@ def test_no_instance_remembers_what_an_erased_customer_asked_or_attached() -> No
         instance.find(asked)
         async_to_sync(instance.search_within)(attached, asked)
         assert "Obiralowka" in repr(vars(instance))
-    attachments._texts["a1"] = attached
+    attachments._texts["a1"] = attached, False
     erase(Erasure.objects.of_customer(USER, "ana"))
     for instance in instances:
         instance.renew()

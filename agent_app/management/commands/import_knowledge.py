@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from django.utils.text import slugify
 
-from agent_app.knowledge.documents import Document, Unreadable, csv_rows, decoded, read_document
+from agent_app.knowledge.documents import MOST_TEXT, Document, Unreadable, csv_rows, decoded, read_document
 from agent_app.knowledge.indexing import knowledge
 from agent_app.knowledge.passages import FRONT_MATTER, NotAnArticle, Source, parse, title_of
 from agent_app.models import Article
@@ -55,6 +55,8 @@ def files_of(paths: list[Path]) -> list[Path]:
 def articles_of(file: Path, language: str) -> list[Source]:
     data = file.read_bytes()
     document = read_document(file.name, data)
+    if document.shortened and document.kind != "csv":  # the rows of a CSV are read from the file itself
+        raise Unreadable(f"it holds more than {MOST_TEXT:,} characters of text: split it")
     if document.kind == "csv":
         return answers_of(csv_rows(decoded(data)), language)
     if FRONT_MATTER.match(document.text):

@@ -14,7 +14,7 @@ from tests.browser.chat_page import PATIENCE, ChatPage
 from tests.browser.desk_page import DeskPage
 from tests.chat_client import Chat
 from tests.conftest import ValkeyServer
-from tests.desk import Desk
+from tests.desk import Desk, until_they_hear_each_other
 from tests.desk_client import Office, Person
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]  # one browser for all
@@ -75,6 +75,7 @@ def desks(valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
     first.start("--prepare")
     second = Desk(folder, **shared, DATABASE_URL=first.environ["DATABASE_URL"])
     second.start()
+    until_they_hear_each_other(first, second)
     yield first, second
     for desk in (first, second):
         desk.stop()

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from agent_app.knowledge.indexing import Knowledge, knowledge
-from agent_app.models import Article, IndexGeneration, KnowledgeState, TextVector, UnansweredQuestion
+from agent_app.models import Article, ExampleQuestion, IndexGeneration, KnowledgeState, TextVector, UnansweredQuestion
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
@@ -53,6 +53,24 @@ def test_load_knowledge_leaves_what_people_wrote(folder: Path) -> None:
     Article.objects.create(slug="returns", title="Ours", body="Written in the admin.")
     assert "1 added, 0 changed, 0 removed, 1 skipped" in load(folder)
     assert Article.objects.get(slug="returns").title == "Ours"
+
+
+def test_load_knowledge_leaves_what_articles_learned(folder: Path) -> None:
+    """Each start with `serve --prepare` loads the folder again: what staff taught an article must still be there."""
+    load(folder)
+    returns = Article.objects.get(slug="returns")
+    returns.questions.create(text="my boots pinch, take them back", customer=ExampleQuestion.digest_of("ana"))
+    assert "0 changed, 0 removed, 0 skipped, 2 unchanged" in load(folder)
+    write(folder, "returns", "Return an item", "You have sixty days.")
+    assert "1 changed" in load(folder)
+    assert returns.questions.get(text="my boots pinch, take them back").is_a_customers
+    assert [each.text for each in returns.questions.all()] == [
+        "Return an item please",
+        "my boots pinch, take them back",
+    ]
+    assert "2 unchanged" in load(folder)
+    returns.questions.create(text="not the folder's, nor a customer's")
+    assert "1 changed" in load(folder)
 
 
 def test_load_knowledge_dry_run_and_mistakes(folder: Path) -> None:

@@ -72,8 +72,9 @@ def load(sources: list[Source]) -> dict[str, list[str]]:
         else:
             changes["changed"].append(source.slug)
         article.title, article.body, article.language = source.title, source.body, source.language
+        questions = questions_of(article, source)
         article.save()
-        article.set_questions(list(source.questions))
+        article.set_questions(questions)
     gone = Article.objects.from_folder().exclude(slug__in=[source.slug for source in sources])
     changes["removed"] = list(gone.values_list("slug", flat=True))
     if changes["removed"]:
@@ -83,6 +84,11 @@ def load(sources: list[Source]) -> dict[str, list[str]]:
 
 def is_same(article: Article, source: Source) -> bool:
     told = (article.title, article.body, article.language)
-    return told == (source.title, source.body, source.language) and article.question_texts() == list(
-        dict.fromkeys(source.questions)
-    )
+    same = told == (source.title, source.body, source.language)
+    return same and article.question_texts() == questions_of(article, source)
+
+
+def questions_of(article: Article, source: Source) -> list[str]:
+    """The folder's, and behind them what the article has learned of customers, which no folder knows."""
+    learned = [each.text for each in article.questions.all() if each.is_a_customers] if article.pk else []
+    return list(dict.fromkeys([*source.questions, *learned]))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from agent_app.knowledge.embedding import Vectors
 
 WIDTH = 1.0  # the kernel is exp(-WIDTH · squared distance)
-RIDGE = 0.3
+RIDGE = 0.1  # of 0.02 to 0.6, with 5 to 100 examples an article: figures in docs/decisions.md
 # Above this many texts the system is solved by steps that never hold the whole kernel: 4,000 texts are 64 MB of it.
 DIRECT = 4000
 # Beyond this many weights the head would cost more time and memory than the question's own vector does.

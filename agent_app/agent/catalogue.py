@@ -126,6 +126,10 @@ WHO_I_AM = (
     "I am this shop's assistant, a computer program. I answer from our help pages and show where an answer comes "
     "from. " + PERSON
 )
+WHERE_FROM = (
+    "What I say stands in our help pages, where the number behind it leads, or is what the shop has on record. I "
+    "cannot put it in other words, but ask me about any part of it. " + PERSON
+)
 WHAT_I_CAN_DO = (
     "I can answer questions about what our help pages cover, such as orders, delivery, returns and payment. "
     "Ask me in your own words. " + PERSON

@@ -57,6 +57,18 @@ WHAT_CAN_YOU_DO = (
     r"|(?:can|could|may) i ask (?:you )?(?:something|a question)"
     r"|i (?:need|have) (?:some |your )?(?:help|(?:a|some|another|one more) (?:quick )?questions?)(?: please)?"
 )
+IT = r"(?:that|this|it)"
+AGAIN = r"(?: again)?(?: (?:to|for) me)?(?:,? please)?"
+DOUBT = (
+    rf"are you (?:really |quite |absolutely |very )?(?:sure|certain|serious)(?: (?:about|of) {IT})?|really|says who"
+    rf"|(?:is|was) {IT} (?:really |still )?(?:true|right|correct|up to date|for real)|how do you know(?: {IT})?"
+    rf"|where (?:did|do) you (?:get|have|know) {IT} from"
+    rf"|(?:(?:what(?:'s| is) )?(?:your|the) )?sources?(?: (?:of|for) {IT})?"
+    rf"|(?:(?:can|could|would) you )?(?:please )?(?:repeat|explain|clarify|rephrase)(?: {IT})?{AGAIN}"
+    rf"|(?:(?:can|could) you )?(?:please )?say {IT}{AGAIN}|once more|(?:come )?again|pardon(?: me)?|huh|what"
+    rf"|i (?:don't|do not|didn't|did not) (?:understand|get)(?: {IT}| you)?|what (?:do|did) you mean(?: by {IT})?"
+    rf"|what does {IT} mean"
+)
 
 REPLIES = (
     (WHO_ARE_YOU, catalogue.WHO_I_AM),
@@ -67,8 +79,8 @@ REPLIES = (
     (GOODBYE, catalogue.GOODBYE),
     (PLEASED, catalogue.GLAD),
     (SORRY, catalogue.NO_MATTER),
+    (DOUBT, catalogue.WHERE_FROM),
 )
-ENDING = r"(?:[\s,.!]+(?:then|please|for now|and )?)*"
 WHOLE = tuple((re.compile(rf"(?:{words})", re.IGNORECASE), reply) for words, reply in REPLIES)
 EDGES = re.compile(r"^\W+|\W+$")  # signs of any kind: full stops, hearts, faces
 OPENING = re.compile(rf"^{GREETING}[\s,.!–-]+(?=\S)", re.IGNORECASE)

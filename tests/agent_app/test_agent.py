@@ -243,6 +243,16 @@ async def test_a_yes_to_several_choices_is_asked_about(agent: CustomerSupportAge
         "who made you",
         "are you ChatGPT?",
         "how old are you",
+        "Are you sure?",
+        "are you really sure about that",
+        "source?",
+        "what's your source",
+        "can you explain that?",
+        "repeat please",
+        "I don't understand",
+        "how do you know that?",
+        "what?",
+        "is that still correct?",
     ],
 )
 async def test_small_talk_touches_no_knowledge(agent: CustomerSupportAgent, text: str) -> None:
@@ -270,6 +280,11 @@ async def test_a_yes_or_no_to_nothing_is_asked_about(agent: CustomerSupportAgent
         "can you help me with a return?",
         "sorry to bother you, where is it",
         "you are great liars",
+        "can you explain your return policy?",
+        "is the price correct?",
+        "I don't understand the size chart",
+        "what is a source of down?",
+        "are you sure that you ship to Norway?",
     ],
 )
 def test_more_than_small_talk(text: str) -> None:

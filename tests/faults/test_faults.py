@@ -13,7 +13,7 @@ from tests.faults.postgres import programs
 
 pytestmark = pytest.mark.integration
 
-IN_THE_END = timedelta(seconds=120)  # where `make soak`, which has the machine to itself, allows twenty
+IN_THE_END = timedelta(seconds=60)  # where `make soak`, which has the machine to itself, allows twenty
 DATABASE = "postgres" if os.environ.get("DATABASE_URL", "").startswith("postgres") else "sqlite"
 
 

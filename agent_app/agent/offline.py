@@ -249,8 +249,8 @@ async def find(context: TurnContext, search: Tool, question: str, beside: str | 
         return findings
     together: Findings = await search(context, query=f"{before} {question}")
     if findings.band == Band.ANSWER:  # "and how do I return something?" says by itself what it is about
-        surer = together.band == Band.ANSWER and together.probability > findings.probability
-        return together if surer else findings
+        surer = together.probability > findings.probability or questions.is_fragment(question)
+        return together if surer and together.band == Band.ANSWER else findings
     if leans or (together.probability > findings.probability and is_about(together, findings, question)):
         return together
     return findings

@@ -38,6 +38,17 @@ POINTS_BACK = re.compile(
     r"\b(?:it|its|that|this|those|these|them|they|ones?|there|then|same|the (?:first|second|third|last|other) one)\b",
     re.IGNORECASE,
 )
+# What only adds to a question, "from Germany?", and what only asks for more of it, "how long do I have?".
+ADDS = re.compile(
+    r"^\W*(?:in|on|at|for|from|to|with|without|by|during|after|before|until|outside|inside|via)\b", re.IGNORECASE
+)
+ASKS_MORE = re.compile(
+    r"^\W*(?:(?:until |since )?when|where|why|how (?:much|many|long|soon|often|far|expensive)|what time)"
+    r"(?: (?:is|are|was|will|does|do|can|would|it|they|that|this|i|we|you|have|has|take|cost|be|need|to|for|get|wait"
+    r"|pay|exactly|then|please|days|in total))*\W*$",
+    re.IGNORECASE,
+)
+FRAGMENT = 4  # words
 SHORT = 6  # words: longer messages say what they are about
 MOST_BEFORE = 3  # earlier messages that a follow-up is understood with
 
@@ -95,7 +106,13 @@ def points_back(text: str) -> bool:
 
 def leans_on_earlier(text: str) -> bool:
     """It cannot be understood by itself: "and for children?", "what about the second one?"."""
-    return bool(OPENS_FOLLOW_UP.match(text)) and len(WORD.findall(text)) <= SHORT + 2
+    return is_fragment(text) or (bool(OPENS_FOLLOW_UP.match(text)) and len(WORD.findall(text)) <= SHORT + 2)
+
+
+def is_fragment(text: str) -> bool:
+    """It names no subject: whatever it seems to ask by itself, the question before it says what it is about."""
+    adds = ADDS.match(text) is not None and len(WORD.findall(text)) <= FRAGMENT
+    return adds or ASKS_MORE.match(text) is not None
 
 
 def asked_before(context: TurnContext) -> str | None:

@@ -137,6 +137,32 @@ async def test_a_follow_up_leans_on_the_question_before(agent: CustomerSupportAg
     assert "Returns are free" in answer.text
 
 
+@pytest.mark.parametrize(
+    ("before", "text", "says"),
+    [
+        ("What are your opening hours?", "in Belfast?", "Belfast opens at 13:00"),
+        ("What are your opening hours?", "On Christmas day?", "closed on 25 and 26 December"),
+        ("How can I return something?", "how long do I have?", "within 30 days"),
+        ("How can I return something?", "For boots?", "Boots that were worn outside"),
+        ("Do you ship to Norway?", "in how many days?", "Norway and Switzerland take 5–8 working days"),
+        ("Do you offer gift wrapping?", "how much", "€3.50"),
+    ],
+)
+async def test_what_names_no_subject_asks_of_the_one_before(
+    agent: CustomerSupportAgent, before: str, text: str, says: str
+) -> None:
+    talk = Talk(agent)
+    await talk.say(before)
+    assert says in (await talk.say(text)).text
+
+
+@pytest.mark.parametrize(
+    "text", ["To return something, what do I need?", "In which shops can I rent skis?", "how much is delivery?"]
+)
+def test_what_names_a_subject_is_no_fragment(text: str) -> None:
+    assert not questions.is_fragment(text)
+
+
 @pytest.mark.parametrize("text", ["Are you a real person?", "is this a bot?", "Am I talking to a human?"])
 async def test_who_asks_what_this_is_is_told_and_not_handed_over(agent: CustomerSupportAgent, text: str) -> None:
     answer = await Talk(agent).say(text)

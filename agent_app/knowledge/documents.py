@@ -39,6 +39,7 @@ TOO_BIG = "This file is too big when it is unpacked. Please send a smaller one."
 BROKEN = "This file cannot be read: it seems to be damaged."
 ENCRYPTED = "This PDF is protected by a password. Please send one without."
 MACROS = "This document holds macros, and those are not opened. Please send it without, or as a PDF."
+OLD = "This is an old Word format, or locked by a password, and cannot be read. Please save it as .docx or PDF."
 PAGES = f"This PDF has more than {MOST_PAGES} pages. Please send the pages that matter."
 NO_TEXT = "There is no text in this file. If it is a scan, please type the part that matters."
 UNKNOWN_KIND = "Files of this kind cannot be read. Please send text, Markdown, CSV, PDF, HTML or DOCX."
@@ -138,7 +139,7 @@ def kind_of(data: bytes) -> str | None:
     if data[:4] == b"PK\x03\x04":
         return "docx"
     if data[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
-        raise Unreadable(MACROS)  # the old Office format, which cannot be opened without risk
+        raise Unreadable(OLD)  # a container of the old Office, in which a new document is locked, too
     if b"\x00" in data[:4096] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return None
     if re.match(rb"\s*<(?:!doctype html|html|head|body)\b", data[:1024], re.IGNORECASE):

@@ -41,7 +41,7 @@ def page(index: KnowledgeIndex, asked: Sequence[Asked], measured: dict[str, Any]
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Evaluation of the answers</title><style>{STYLE}</style>
 <h1>Evaluation of the answers</h1>
-<p>{len(index.sources)} articles, {len(asked)} questions. Answers are given from a probability of
+<p>{counted(len(index.sources), "article")}, {counted(len(asked), "question")}. Answers are given from a probability of
 {index.calibration.answer_at:.2f}, which the calibration of these articles found without the questions.</p>
 {table(("measure", "value", "what it is"), explained(measured))}
 <div class="plots">
@@ -56,6 +56,10 @@ def page(index: KnowledgeIndex, asked: Sequence[Asked], measured: dict[str, Any]
 {examples(one for one in asked if one.right and not one.answered)}
 </html>
 """
+
+
+def counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def explained(measured: dict[str, Any]) -> Iterable[tuple[str, str, str]]:

@@ -67,7 +67,7 @@ def test_what_is_taken(name: str, data: bytes, kept_as: str, content_type: str) 
         ("a.pdf", b"%PDF-1.7 <html><script>x</script>", documents.BROKEN),
         ("a.docx", bomb(), documents.TOO_BIG),
         ("a.docx", docx(["hi"], **{"word/vbaProject.bin": b"x"}), documents.MACROS),
-        ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 old", documents.MACROS),
+        ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 old", documents.OLD),
         ("a.pdf", b"MZ\x90\x00\x03\x00\x00", documents.UNKNOWN_KIND),
         ("a.pdf", b"just words", documents.WRONG_NAME.format(said="PDF")),
         ("a.pdf", PNG, documents.WRONG_NAME.format(said="PDF")),

@@ -102,7 +102,7 @@ def test_what_can_be_read(name: str, data: bytes, kind: str, said: str) -> None:
         ("a.docx", docx(["hi"], **{"word/vbaProject.bin": b"x"}), documents.MACROS),
         ("a.docx", docx(["hi"], bomb=b"\0" * (documents.MOST_UNPACKED + 1)), documents.TOO_BIG),
         ("a.docx", b"PK\x03\x04 broken", documents.BROKEN),
-        ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 old", documents.MACROS),
+        ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 old", documents.OLD),
         ("a.exe", b"MZ\x00\x00\x01", documents.UNKNOWN_KIND),
         ("a.txt", b"  \n ", documents.NO_TEXT),
     ],

@@ -95,6 +95,13 @@ def test_a_report_that_cannot_be_written_is_said_before_the_work(tmp_path: Path)
         evaluate("--examples", examples, "--questions", examples, "--report", str(tmp_path / "nowhere" / "r.html"))
 
 
+def test_a_report_of_one_article_says_so(tmp_path: Path) -> None:
+    examples = lines(tmp_path / "e.jsonl", [("where is my parcel", "track"), ("track my order", "track")])
+    asked = lines(tmp_path / "q.jsonl", [("where is it", "track")])
+    evaluate("--examples", examples, "--questions", asked, "--report", str(tmp_path / "r.html"))
+    assert "<p>1 article, 1 question. " in (tmp_path / "r.html").read_text()
+
+
 def test_auroc() -> None:
     assert auroc([0.9, 0.8], [0.1, 0.2]) == 1.0
     assert auroc([0.5], [0.5]) == 0.5

@@ -120,6 +120,8 @@ class UnansweredQuestionAdmin(ReadOnlyAdmin):
         """Shows what the phrasings would alter, and adds them to the article once that is confirmed."""
         if not request.user.has_perm("agent_app.change_article"):
             raise PermissionDenied
+        if self.ticked_none(request):
+            return self.tick_first(request)
         missed = self.chosen(request)
         article = get_object_or_404(Article, slug=request.POST.get("article", ""))
         if request.POST.get("confirmed"):
@@ -143,6 +145,8 @@ class UnansweredQuestionAdmin(ReadOnlyAdmin):
         """A draft article of these questions; it alters nothing until it is published."""
         if not request.user.has_perm("agent_app.add_article"):
             raise PermissionDenied
+        if self.ticked_none(request):
+            return self.tick_first(request)
         article = draft(self.chosen(request))
         record(request, "article.drafted", number=str(article.pk))
         self.message_user(
@@ -153,9 +157,18 @@ class UnansweredQuestionAdmin(ReadOnlyAdmin):
     def drop_view(self, request: HttpRequest) -> HttpResponse:
         if request.method != "POST" or not self.has_resolve_permission(request):
             raise PermissionDenied
+        if self.ticked_none(request):
+            return self.tick_first(request)
         done = resolve(request.POST.getlist("key"))
         record(request, "questions.resolved", count=done)
         self.message_user(request, _("%d taken off the list.") % done)
+        return redirect("admin:agent_app_unansweredquestion_groups")
+
+    def ticked_none(self, request: HttpRequest) -> bool:
+        return request.method == "POST" and not request.POST.getlist("key")
+
+    def tick_first(self, request: HttpRequest) -> HttpResponse:
+        self.message_user(request, _("Tick at least one question."), messages.WARNING)
         return redirect("admin:agent_app_unansweredquestion_groups")
 
     def chosen(self, request: HttpRequest) -> list[Missed]:

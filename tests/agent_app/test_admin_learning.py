@@ -186,6 +186,19 @@ def test_a_phrasing_is_found_under_the_key_that_the_site_had(settings: Any) -> N
 
 
 @pytest.mark.parametrize("name", ["teach", "draft", "drop"])
+def test_with_nothing_ticked_one_is_told_to(name: str, editor: Client, shop_knowledge: None) -> None:
+    UnansweredQuestion.objects.remember("do you sell kayaks")
+    articles = Article.objects.count()
+    answer = editor.post(f"{BASE}{name}/", {"article": "track-order"}, follow=True)
+    assert answer.redirect_chain == [(f"{BASE}groups/", 302)]
+    page = answer.content.decode()
+    assert '<li class="warning">Tick at least one question.</li>' in page
+    assert "off the list." not in page
+    assert len(missed_questions(10)) == 1
+    assert Article.objects.count() == articles
+
+
+@pytest.mark.parametrize("name", ["teach", "draft", "drop"])
 def test_who_may_only_look_changes_nothing(name: str) -> None:
     UnansweredQuestion.objects.remember("do you sell kayaks")
     Article.objects.create(slug="a", title="A", body="x")

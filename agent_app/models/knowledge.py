@@ -77,6 +77,14 @@ class Article(models.Model):
     language = models.CharField(max_length=16, default="en")
     published = models.BooleanField(default=True)
     from_folder = models.BooleanField(default=False, editable=False, help_text="loaded from a folder, and goes with it")
+    imported_from = models.CharField(
+        max_length=255,
+        blank=True,
+        default="",
+        db_default="",  # an instance of the version before writes articles while this one starts
+        editable=False,
+        help_text="the name of the file that import_knowledge made it of",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

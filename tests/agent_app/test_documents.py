@@ -1,8 +1,10 @@
 """Documents of strangers: read by content, within bounds, and a clear sentence for what cannot be read."""
 
+import contextlib
 import io
 import time
 import zipfile
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
@@ -134,11 +136,72 @@ def test_import_knowledge(tmp_path: Path, settings) -> None:  # type: ignore[no-
     (tmp_path / "bad.pdf").write_bytes(b"no pdf")
     (tmp_path / "long.txt").write_text("goat " * (MOST_TEXT // 4))
     said = StringIO()
-    with pytest.raises(CommandError, match="2 files could not be read"):
+    with pytest.raises(CommandError, match="2 files could not be imported"):
         call_command("import_knowledge", str(tmp_path), stdout=out, stderr=said)
     assert "long.txt: it holds more than 400,000 characters" in said.getvalue()
     assert not Article.objects.filter(slug="long").exists()  # no half of an article is published
     knowledge.forget()
+
+
+def imports(*arguments: str) -> tuple[str, str]:
+    """What it says is done, and what it refuses."""
+    out, said = StringIO(), StringIO()
+    with contextlib.suppress(CommandError):
+        call_command("import_knowledge", *arguments, stdout=out, stderr=said)
+    return out.getvalue(), said.getvalue()
+
+
+@pytest.fixture
+def no_embedder(settings) -> Iterator[None]:  # type: ignore[no-untyped-def]
+    settings.KNOWLEDGE_EMBEDDER = "none"
+    knowledge.forget()
+    yield
+    knowledge.forget()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("no_embedder")
+def test_an_import_replaces_nothing_but_what_it_made(tmp_path: Path) -> None:
+    Article.objects.create(slug="returns", title="By hand", body="Thirty days.")
+    Article.objects.create(slug="stoves", title="Of a folder", body="Gas.", from_folder=True)
+    Article.objects.create(slug="do-you-ship", title="By hand", body="Yes.")
+    for name in ("returns.md", "stoves.md", "goats.md"):
+        (tmp_path / name).write_text("# Imported\n\nOf a file.")
+    (tmp_path / "camels.md").write_text("---\nslug: returns\ntitle: Camels\n---\nOf a file.")
+    (tmp_path / "faq.csv").write_text("Question,Answer\nAny llamas?,None.\nDo you ship?,No.\n")
+    for draft in ([], ["--draft"]):
+        done, refused = imports(str(tmp_path), *draft)
+        assert refused.splitlines() == [
+            "camels.md: the article 'returns' was made by no import: write another slug in it, or delete the article",
+            "faq.csv: the article 'do-you-ship' was made by no import: word its question in another way, or delete the "
+            "article",
+            "returns.md: the article 'returns' was made by no import: rename the file, or delete the article",
+            "stoves.md: the article 'stoves' was made by no import: rename the file, or delete the article",
+        ]
+        assert f"{'replaced' if draft else 'added'} goats" in done
+        kept = Article.objects.exclude(slug="goats").order_by("slug").values_list("slug", "body", "published")
+        assert list(kept) == [
+            ("do-you-ship", "Yes.", True),
+            ("returns", "Thirty days.", True),
+            ("stoves", "Gas.", True),
+        ]
+    assert not Article.objects.get(slug="goats").published
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("no_embedder")
+def test_of_two_files_of_one_stem_the_second_is_refused(tmp_path: Path) -> None:
+    first, second = tmp_path / "goats.html", tmp_path / "goats.md"
+    first.write_text("<html><body><p>Feed it.</p></body></html>")
+    second.write_text("# Goats\n\nMilk it.")
+    _, refused = imports(str(tmp_path), str(first))  # named twice it is one file all the same
+    assert refused == f"goats.md: {first} has just made the article 'goats': rename the file\n"
+    _, refused = imports(str(second))
+    assert "goats.md: the article 'goats' was imported from goats.html: rename the file, or delete" in refused
+    assert Article.objects.get().body == "Feed it."
+    (tmp_path / "two.csv").write_text("Question,Answer\nMilk?,Yes.\nMilk,No.\n")
+    assert "two.csv: two of its rows would be the article 'milk'" in imports(str(tmp_path / "two.csv"))[1]
+    assert Article.objects.get().slug == "goats"
 
 
 async def test_an_attachment_is_quoted_and_cited(tmp_path: Path, settings) -> None:  # type: ignore[no-untyped-def]

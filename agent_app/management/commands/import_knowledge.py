@@ -17,8 +17,12 @@ QUESTION_HEADS = ("question", "questions", "q", "frage", "title")
 ANSWER_HEADS = ("answer", "answers", "a", "antwort", "body", "text")
 
 
+class Taken(Exception):
+    """An article of this slug is there that the file did not make; the message says what to do."""
+
+
 class Command(BaseCommand):
-    help = "Imports documents as articles. A document imported again replaces its article."
+    help = "Imports documents as articles. A document imported again replaces its article, and no other one."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("paths", nargs="+", type=Path, help="files, or folders of files")
@@ -27,20 +31,21 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, paths: list[Path], language: str, draft: bool, **options: Any) -> None:
         failed = 0
+        made: dict[str, Path] = {}
         for file in files_of(paths):
             try:
-                sources = list(articles_of(file, language))
-            except (Unreadable, NotAnArticle) as error:
+                changes = keep(file, articles_of(file, language), made, published=not draft)
+            except (Unreadable, NotAnArticle, Taken) as error:
                 failed += 1
                 self.stderr.write(f"{file.name}: {error}")
                 continue
-            for source in sources:
-                created = keep(source, published=not draft)
-                self.stdout.write(f"{'added' if created else 'replaced'} {source.slug}")
-        index = knowledge.renew()
-        self.stdout.write(f"The index holds {len(index.sources)} articles.")
+            made |= dict.fromkeys(changes, file)
+            for slug, what in changes.items():
+                self.stdout.write(f"{what} {slug}")
+        held = len(knowledge.renew().sources)
+        self.stdout.write(f"The index holds {held} article{'' if held == 1 else 's'}.")
         if failed:
-            raise CommandError(f"{failed} file{'s' if failed > 1 else ''} could not be read.")
+            raise CommandError(f"{failed} file{'' if failed == 1 else 's'} could not be imported.")
 
 
 def files_of(paths: list[Path]) -> list[Path]:
@@ -49,7 +54,7 @@ def files_of(paths: list[Path]) -> list[Path]:
         if not path.exists():
             raise CommandError(f"{path} does not exist")
         files += sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return files
+    return list({file.resolve(): file for file in files}.values())
 
 
 def articles_of(file: Path, language: str) -> list[Source]:
@@ -98,16 +103,34 @@ def slug_of(text: str) -> str:
     return slug
 
 
-def keep(source: Source, published: bool) -> bool:
+def keep(file: Path, sources: list[Source], made: dict[str, Path], published: bool) -> dict[str, str]:
+    """All articles of a file, or none of them: what was done, by slug. `made`: those of the files before it.
+
+    Raises Taken for an article that is not of this file. A file is known by its name: its folder may change.
+    """
+    changes: dict[str, str] = {}
     with transaction.atomic():
-        article, created = Article.objects.update_or_create(
-            slug=source.slug,
-            defaults={
-                "title": source.title[:200],
-                "body": source.body,
-                "language": source.language,
-                "published": published,
-            },
-        )
-        article.set_questions(list(source.questions))
-    return created
+        for source in sources:
+            if source.slug in changes:
+                raise Taken(f"two of its rows would be the article {source.slug!r}: word one question in another way")
+            other = made.get(source.slug)
+            if other:
+                raise Taken(f"{other} has just made the article {source.slug!r}: {another_slug(file, source)}")
+            article = Article.objects.select_for_update().filter(slug=source.slug).first()
+            if article and article.imported_from != file.name:
+                by = f"was imported from {article.imported_from}" if article.imported_from else "was made by no import"
+                raise Taken(f"the article {source.slug!r} {by}: {another_slug(file, source)}, or delete the article")
+            changes[source.slug] = "replaced" if article else "added"
+            article = article or Article(slug=source.slug, imported_from=file.name)
+            article.title, article.body, article.language = source.title[:200], source.body, source.language
+            article.published = published
+            article.save()
+            article.set_questions(list(source.questions))
+    return changes
+
+
+def another_slug(file: Path, source: Source) -> str:
+    """How to get another slug: it is made of the question or of the file's name, or stands in the file."""
+    if file.suffix.lower() == ".csv":
+        return "word its question in another way"
+    return "rename the file" if source.slug == slugify(file.stem)[:100].strip("-") else "write another slug in it"

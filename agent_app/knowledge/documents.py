@@ -166,13 +166,27 @@ def read_csv(data: bytes) -> str:
 
 
 def csv_rows(text: str) -> list[list[str]]:
-    csv.field_size_limit(MOST_TEXT)
     try:
         dialect: type[csv.Dialect] = csv.Sniffer().sniff(text[:4096], delimiters=",;\t|")
     except csv.Error:
         dialect = csv.excel
+    return [[cell.strip() for cell in row] for row in read_rows(text, dialect) if any(row)]
+
+
+def rows_by(separator: str, text: str) -> list[list[str]]:
+    """The rows under this separator, their cells with the spaces that they have."""
+
+    class Dialect(csv.excel):
+        delimiter = separator
+        skipinitialspace = f'{separator} "' in text  # else a quoted cell would not be one behind a space
+
+    return [row for row in read_rows(text, Dialect) if any(cell.strip() for cell in row)]
+
+
+def read_rows(text: str, dialect: type[csv.Dialect]) -> list[list[str]]:
+    csv.field_size_limit(MOST_TEXT)
     try:
-        return [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), dialect) if any(row)]
+        return list(csv.reader(io.StringIO(text), dialect))
     except csv.Error as error:
         raise Unreadable(BROKEN) from error
 

@@ -20,6 +20,7 @@ from agent_app.agent.responder import ResponderOptions
 from agent_app.knowledge import documents
 from agent_app.knowledge.documents import MOST_TEXT, Unreadable, read_document
 from agent_app.knowledge.indexing import knowledge
+from agent_app.management.commands.import_knowledge import answers_of
 from agent_app.models import Article
 from agent_app.tools.attachments import read_attachment, stored_name
 from agent_app.tools.registry import RegisteredTool
@@ -186,6 +187,40 @@ def test_an_import_replaces_nothing_but_what_it_made(tmp_path: Path) -> None:
             ("stoves", "Gas.", True),
         ]
     assert not Article.objects.get(slug="goats").published
+
+
+@pytest.mark.parametrize(
+    ("content", "answers"),
+    [
+        (
+            "Is there wifi?;Free wifi is in each shop; ask staff",
+            {"Is there wifi?": "Free wifi is in each shop; ask staff"},
+        ),
+        (
+            "Is there wifi?,Free wifi is in each shop; ask staff",
+            {"Is there wifi?": "Free wifi is in each shop; ask staff"},
+        ),
+        (
+            'Is it free?,"Yes, it is"\nHow much?,From 1,000 on',
+            {"Is it free?": "Yes, it is", "How much?": "From 1,000 on"},
+        ),
+        (
+            "Hello, is it free?;Yes, it is; today\nIf so, how long?;Two, three days",
+            {"Hello, is it free?": "Yes, it is; today", "If so, how long?": "Two, three days"},
+        ),
+        (
+            "Wifi, in short;Yes, all day\nOpening;Nine to five;;",
+            {"Wifi, in short": "Yes, all day", "Opening": "Nine to five"},
+        ),
+        ('"Free; or not?"; "Yes; it is"', {"Free; or not?": "Yes; it is"}),
+        ("Frage;Antwort\nGratis?;Ja, heute; morgen, auch", {"Gratis?": "Ja, heute; morgen, auch"}),
+        ('Topic,Answer,Question\nShop,Yes,"Free, is it?"', {"Free, is it?": "Yes"}),
+        ("Answer,Question,Topic\nYes,Is it free?,Shop", {"Is it free?": "Yes"}),
+        ("Is it free?\tYes, it is; today | tomorrow", {"Is it free?": "Yes, it is; today | tomorrow"}),
+    ],
+)
+def test_questions_and_answers_are_told_apart(content: str, answers: dict[str, str]) -> None:
+    assert {source.title: source.body for source in answers_of(content, "en")} == answers
 
 
 @pytest.mark.django_db(transaction=True)

@@ -8,13 +8,15 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from django.utils.text import slugify
 
-from agent_app.knowledge.documents import MOST_TEXT, Document, Unreadable, csv_rows, decoded, read_document
+from agent_app.knowledge.documents import MOST_TEXT, Document, Unreadable, decoded, read_document, rows_by
 from agent_app.knowledge.indexing import knowledge
 from agent_app.knowledge.passages import FRONT_MATTER, NotAnArticle, Source, parse, title_of
 from agent_app.models import Article
 
 QUESTION_HEADS = ("question", "questions", "q", "frage", "title")
 ANSWER_HEADS = ("answer", "answers", "a", "antwort", "body", "text")
+QUESTION_MARKS = ("?", "؟", "？")
+SEPARATORS = "\t|;,"  # the rarer in prose, the earlier: it wins where nothing else decides
 
 
 class Taken(Exception):
@@ -63,7 +65,7 @@ def articles_of(file: Path, language: str) -> list[Source]:
     if document.shortened and document.kind != "csv":  # the rows of a CSV are read from the file itself
         raise Unreadable(f"it holds more than {MOST_TEXT:,} characters of text: split it")
     if document.kind == "csv":
-        return answers_of(csv_rows(decoded(data)), language)
+        return answers_of(decoded(data), language)
     if FRONT_MATTER.match(document.text):
         return [parse(document.text, slug_of(file.stem))]
     return [Source(slug_of(file.stem), title_for(document, file), without_title(document.text), language)]
@@ -77,23 +79,45 @@ def without_title(text: str) -> str:
     return re.sub(r"\A\s*#\s+.*\n+", "", text) or text
 
 
-def answers_of(rows: list[list[str]], language: str) -> list[Source]:
+def answers_of(text: str, language: str) -> list[Source]:
     """An article a row: a column of questions and one of answers; several rows of one answer are its phrasings."""
-    head = [cell.lower() for cell in rows[0]] if rows else []
-    named = [
-        next((head.index(name) for name in names if name in head), None) for names in (QUESTION_HEADS, ANSWER_HEADS)
-    ]
-    question, answer = (0, 1) if None in named else (named[0] or 0, named[1] or 0)
-    body = rows if None in named else rows[1:]
+    separator, rows = separated(text)
+    head = columns_of(rows[0]) if rows else None
+    question, answer = head or (0, 1)
+    # Nothing is behind the last column: a separator there is one of the answer's own, in a cell without quotes.
+    to_the_end = head is None or answer == len(rows[0]) - 1
     phrasings: dict[str, list[str]] = {}
-    for number, row in enumerate(body, 1):
-        if len(row) <= max(question, answer) or not row[question] or not row[answer]:
+    for number, row in enumerate(rows[1:] if head else rows, 1):
+        if len(row) <= max(question, answer) or not row[question].strip() or not row[answer].strip():
             raise NotAnArticle(f"row {number} has no question or no answer")
-        phrasings.setdefault(row[answer], []).append(row[question])
+        said = separator.join(row[answer:]).rstrip(separator + " ") if to_the_end else row[answer]
+        phrasings.setdefault(said.strip(), []).append(row[question].strip())
     return [
-        Source(slug_of(questions[0]), questions[0][:200], text, language, tuple(questions[1:]))
-        for text, questions in phrasings.items()
+        Source(slug_of(questions[0]), questions[0][:200], answered, language, tuple(questions[1:]))
+        for answered, questions in phrasings.items()
     ]
+
+
+def separated(text: str) -> tuple[str, list[list[str]]]:
+    """The separator that divides the most rows into question and answer, and the rows."""
+    return max(((separator, rows_by(separator, text)) for separator in SEPARATORS), key=lambda found: fitness(found[1]))
+
+
+def fitness(rows: list[list[str]]) -> tuple[int, ...]:
+    """Of two separators that divide as many rows the better one ends questions where a question ends."""
+    pairs = [row for row in rows if len(row) > 1 and row[0].strip() and row[1].strip()]
+    asking = sum(row[0].rstrip().endswith(QUESTION_MARKS) for row in pairs)
+    return bool(rows) and columns_of(rows[0]) is not None, len(pairs), asking, sum(len(row) == 2 for row in pairs)
+
+
+def columns_of(head: list[str]) -> tuple[int, int] | None:
+    """Where questions and answers are; None for what is no head."""
+    names = [cell.strip().lower() for cell in head]
+    places = [
+        next((names.index(name) for name in known if name in names), None) for known in (QUESTION_HEADS, ANSWER_HEADS)
+    ]
+    question, answer = places
+    return None if question is None or answer is None else (question, answer)
 
 
 def slug_of(text: str) -> str:

@@ -97,10 +97,15 @@ def as_read(value: Any, quotes: Quotes, most: int = 4000) -> str | None:
     if isinstance(value, Findings):
         return found(value, quotes, most)
     if isinstance(value, Hit):
-        return passage(value, quotes)[:most]
+        text = passage(value, quotes)[:most]
+        return f"{SHORTENED}\n\n{text}" if value.shortened else text
     return None
 
 
+SHORTENED = (
+    "Only the beginning of this file was read. If this does not answer the question, say so, and ask the customer to "
+    "paste the part that matters."
+)
 HOW_SURE = {
     Band.ANSWER: "The first passage very probably answers the question.",
     Band.CLARIFY: "It is not sure that any of these answers the question; ask back if several could be meant.",

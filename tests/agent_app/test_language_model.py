@@ -7,10 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
-from agent_app.agent import catalogue
+from agent_app.agent import catalogue, prompt
 from agent_app.agent.model import LanguageModel
 from agent_app.agent.responder import WrongModel
 from agent_app.agent.spending import Prices
+from agent_app.knowledge.documents import MOST_TEXT
 from tests.chat_client import PATIENCE, Chat
 from tests.desk import Desk
 from tests.model_server import (
@@ -112,6 +113,24 @@ async def test_the_same_call_again_is_not_made_again(model_desk: Desk, model: Mo
     first, again = told_by_tools(model.requests[-1])
     assert again.endswith(first)
     assert "very call" in again
+
+
+@pytest.mark.parametrize("shortened", [False, True])
+async def test_the_model_knows_that_only_the_beginning_of_a_file_was_read(
+    model_desk: Desk, model: ModelServer, shortened: bool
+) -> None:
+    chat = await Chat.open(model_desk.url)
+    manual = "The stove weighs 94 grams.\n\n" + "It folds.\n" * (MOST_TEXT // 10 if shortened else 3)
+    uploaded = await chat.http.post("/attachments/", files={"file": ("stove.txt", manual.encode(), "text/plain")})
+    file = uploaded.json()["id"]
+    read = calls(("read_attachment", {"attachment_id": file, "query": "How heavy is the stove?"}))
+    model.script = in_turn(read, says("It weighs 94 grams [1]."))
+    asked = {"text": "How heavy is the stove?", "attachments": [file]}
+    answer = (await chat.http.post("/messages/", json=asked, timeout=PATIENCE)).json()
+    assert said(answer) == "It weighs 94 grams [1]."
+    fenced = told_by_tools(model.requests[-1])[-1]
+    assert "94 grams" in fenced
+    assert (prompt.SHORTENED in fenced) == shortened
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,11 @@ class Article(models.Model):
     def question_texts(self) -> list[str]:
         return [question.text for question in self.questions.all()]
 
+    def with_learned(self, texts: Iterable[str]) -> list[str]:
+        """These, and behind them what the article has learned of customers, which no file knows that it is made of."""
+        learned = [each.text for each in self.questions.all() if each.is_a_customers] if self.pk else []
+        return list(dict.fromkeys([*texts, *learned]))
+
     def set_questions(self, texts: list[str]) -> bool:
         """Makes these the article's example questions, in this order. True if anything changed.
 

@@ -21,7 +21,7 @@ from agent_app.knowledge import documents
 from agent_app.knowledge.documents import MOST_TEXT, Unreadable, read_document
 from agent_app.knowledge.indexing import knowledge
 from agent_app.management.commands.import_knowledge import answers_of
-from agent_app.models import Article
+from agent_app.models import Article, ExampleQuestion
 from agent_app.tools.attachments import read_attachment, stored_name
 from agent_app.tools.registry import RegisteredTool
 
@@ -134,6 +134,9 @@ def test_import_knowledge(tmp_path: Path, settings) -> None:  # type: ignore[no-
     faq = Article.objects.get(slug="do-you-sell-goats")
     assert (faq.body, faq.question_texts()) == ("No goats.", ["Any goats?"])
     assert knowledge.find("how often to feed it a day").hits[0].source.slug == "goat-care"
+    faq.questions.create(text="got a goat for me?", customer=ExampleQuestion.digest_of("ana"))
+    call_command("import_knowledge", str(tmp_path), stdout=out)
+    assert faq.question_texts() == ["Any goats?", "got a goat for me?"]  # what staff taught it of customers
     (tmp_path / "bad.pdf").write_bytes(b"no pdf")
     (tmp_path / "long.txt").write_text("goat " * (MOST_TEXT // 4))
     said = StringIO()

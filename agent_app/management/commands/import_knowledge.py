@@ -148,8 +148,9 @@ def keep(file: Path, sources: list[Source], made: dict[str, Path], published: bo
             article = article or Article(slug=source.slug, imported_from=file.name)
             article.title, article.body, article.language = source.title[:200], source.body, source.language
             article.published = published
+            questions = article.with_learned(source.questions)
             article.save()
-            article.set_questions(list(source.questions))
+            article.set_questions(questions)
     return changes
 
 

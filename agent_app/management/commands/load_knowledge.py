@@ -72,7 +72,7 @@ def load(sources: list[Source]) -> dict[str, list[str]]:
         else:
             changes["changed"].append(source.slug)
         article.title, article.body, article.language = source.title, source.body, source.language
-        questions = questions_of(article, source)
+        questions = article.with_learned(source.questions)
         article.save()
         article.set_questions(questions)
     gone = Article.objects.from_folder().exclude(slug__in=[source.slug for source in sources])
@@ -85,10 +85,4 @@ def load(sources: list[Source]) -> dict[str, list[str]]:
 def is_same(article: Article, source: Source) -> bool:
     told = (article.title, article.body, article.language)
     same = told == (source.title, source.body, source.language)
-    return same and article.question_texts() == questions_of(article, source)
-
-
-def questions_of(article: Article, source: Source) -> list[str]:
-    """The folder's, and behind them what the article has learned of customers, which no folder knows."""
-    learned = [each.text for each in article.questions.all() if each.is_a_customers] if article.pk else []
-    return list(dict.fromkeys([*source.questions, *learned]))
+    return same and article.question_texts() == article.with_learned(source.questions)

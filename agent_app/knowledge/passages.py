@@ -1,9 +1,10 @@
 """Articles as the index sees them: Markdown with front matter in, passages with headings out."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
 import yaml
 
@@ -17,6 +18,9 @@ SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 # Characters of one passage: what fits into a chat bubble, and into the 256 word pieces that the model reads well.
 LONGEST = 900
+# A paragraph, list or table up to this length is quoted whole: steps belong together.
+LONG = 2000
+SENTENCE_END = re.compile(r"(?<=[.!?…。])\s+")
 
 
 class NotAnArticle(ValueError):
@@ -46,11 +50,30 @@ class Source:
 @dataclass(frozen=True)
 class Passage:
     heading: str  # "" for what stands before the first heading
-    text: str  # Markdown, verbatim
+    text: str  # Markdown, verbatim; of a long table's part some rows, below its head
+    tabular: bool = False  # a part of a long table
+    further: bool = False  # a part that is not the first
+
+    @property
+    def head(self) -> str:
+        """Of a tabular one: the line that names the columns, and the rule below it."""
+        return "\n".join(self.text.split("\n", 2)[:2])
+
+    @property
+    def rows(self) -> list[str]:
+        return self.text.split("\n")[2:] if self.tabular else []
 
     @cached_property
     def plain(self) -> str:
         return plain(self.text)
+
+    @cached_property
+    def parts(self) -> tuple["Passage", ...]:
+        """What of it is quoted: itself, or a very long one cut up. The index holds it whole."""
+        if len(self.text) <= LONG or "```" in self.text:
+            return (self,)
+        parts = tuple(replace(part, further=place > 0) for place, part in enumerate(cut(self.heading, self.text)))
+        return parts or (self,)
 
 
 def parse(text: str, slug: str) -> Source:
@@ -95,6 +118,64 @@ def split(body: str) -> Iterator[Passage]:
                 text = f"{text}\n\n{block}" if text else block
         if text:
             yield Passage(heading, text)
+
+
+def cut(heading: str, block: str) -> Iterator[Passage]:
+    """A long block in passages of some LONGEST characters, each of which can be read by itself.
+
+    A table by its rows, the head above each; a list by its items; other text by lines, else by sentences.
+    """
+    lines = block.split("\n")
+    rule = next((n for n, line in enumerate(lines) if n and "-" in line and TABLE_RULE.match(line)), None)
+    if rule is None or "|" not in lines[rule - 1]:
+        items = [n for n, line in enumerate(lines) if LIST_ITEM.match(line)]
+        outer = min((indent(lines[n]) for n in items), default=0)
+        starts = sorted({0, *(n for n in items if indent(lines[n]) == outer)}) if items else range(len(lines))
+        pieces = ["\n".join([*lines[a:b], ""]) for a, b in pairwise([*starts, len(lines)])]
+        for text in filled((short for piece in pieces for short in shortened(piece)), LONGEST):
+            if text.strip():
+                yield Passage(heading, text.rstrip().lstrip("\n"))
+        return
+    if rule > 1:
+        before = "\n".join(lines[: rule - 1])
+        yield from cut(heading, before) if len(before) > LONG else [Passage(heading, before)]
+    head = "\n".join(lines[rule - 1 : rule + 1])
+    # Below a very long head as many characters of rows, so that all passages are never more than twice the table.
+    for rows in filled((f"\n{row}" for row in lines[rule + 1 :]), max(LONGEST - len(head), len(head))):
+        yield Passage(heading, head + rows, tabular=True)
+
+
+def indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def filled(pieces: Iterable[str], longest: int) -> Iterator[str]:
+    """Neighbours joined, as many as fit; what alone is longer stays alone."""
+    kept, length = list[str](), 0
+    for piece in pieces:
+        if kept and length + len(piece) > longest:
+            yield "".join(kept)
+            kept, length = [], 0
+        kept.append(piece)
+        length += len(piece)
+    if kept:
+        yield "".join(kept)
+
+
+def shortened(text: str) -> Iterator[str]:
+    """One line or item as it is, or if it is long by sentences, or where it has none, by words, or by force."""
+    if len(text) <= LONG:
+        yield text
+        return
+    sentences = [text[a:b] for a, b in pairwise([0, *(end.end() for end in SENTENCE_END.finditer(text)), len(text)])]
+    for part in filled(sentences, LONGEST):
+        start = 0
+        while len(part) - start > LONG:
+            space = part.rfind(" ", start + LONGEST // 2, start + LONGEST)
+            end = space if space > 0 else start + LONGEST
+            yield part[start:end]
+            start = end
+        yield part[start:]
 
 
 def sections(body: str) -> Iterator[tuple[str, list[str]]]:

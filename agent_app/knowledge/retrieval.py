@@ -18,6 +18,7 @@ from agent_app.knowledge.embedding import DATA, Vectors
 from agent_app.knowledge.head import Head
 from agent_app.knowledge.lexical import LexicalIndex, Matches
 from agent_app.knowledge.passages import Passage, Source
+from agent_app.knowledge.rows import named_rows, rarity
 from agent_app.knowledge.spelling import Speller
 from agent_app.knowledge.words import language_of, stem, terms, words
 
@@ -28,6 +29,9 @@ BM25_WITHOUT_HEAD = 0.1
 NEIGHBOURS = 5
 CANDIDATES = 10
 MOST_PASSAGES = 150  # of an attachment: two seconds of one core
+MOST_FURTHER = 8  # of those that are not the beginning of what was too long, those with the question's words
+MOST_TABLES = 5  # of which rows are looked at
+NAMED = 0.33  # share of the question's words from which a table's rows speak for it, and the rest is not embedded
 # "Where is my order? Track a parcel": the question is a title of its own.
 ASKED_IN_TITLE = re.compile(r"[^?]+\?(?=\s)")
 # The passage within an article: its own cosine, CALLED times its heading's, and the words. Fitted on every other of the
@@ -227,7 +231,10 @@ class KnowledgeIndex:
                 hits = self.hits(order, question, seen, scores)
                 if not set(terms(question, self._language)).difference(terms(hits[0].source.title, self._language)):
                     # "boots", then "How boots should fit": no part of it was asked for, so it is told from its start.
-                    hits = tuple(replace(hit, passage=next(iter(hit.source.passages), None)) for hit in hits)
+                    hits = tuple(
+                        replace(hit, passage=next((each.parts[0] for each in hit.source.passages), None))
+                        for hit in hits
+                    )
                 return Findings(question, Band.ANSWER, 1.0, hits)
             return Findings(question, Band.UNKNOWN, 0.0, ())
         probability, near = self.calibration.probability(features), self.calibration.probability_near(features)
@@ -340,7 +347,7 @@ class KnowledgeIndex:
                 + CALLED * (headings[number] if passage.heading else opening)
                 + PASSAGE_WORDS * len(held) / max(len(asked), 1)
             )
-        return passages[int(np.argmax(points))]
+        return part_told(passages[int(np.argmax(points))], question, telling, self._language)
 
     def __post_init__(self) -> None:
         numbers = np.arange(len(self.sources))
@@ -404,22 +411,50 @@ def best_within(
     """The passage of one text that is nearest to a question; its score is the cosine.
 
     `known` keeps the vectors of the text's passages from one question to the next. Of a text with very many passages
-    those with the question's words are looked at.
+    those with the question's words are looked at. A long table's rows that name what was asked speak for all of it.
     """
-    passages = list(dict.fromkeys(source.passages))
+    passages = list(dict.fromkeys(part for passage in source.passages for part in passage.parts))
     asked = set(terms(question, source.language))
     if not passages or not words(question):
         return Hit(source, passages[0] if passages else None, 0.0)
-    if len(passages) > MOST_PASSAGES:
-        held = [-len(asked.intersection(terms(f"{each.heading} {each.plain}", source.language))) for each in passages]
-        nearest = np.argsort(held, kind="stable")[:MOST_PASSAGES]
-        passages = [passages[place] for place in sorted(nearest.tolist())]
+    named = named_rows(passages, question, asked, source.language)
+    rows = sorted(dict.fromkeys(named.values()), key=lambda each: -each.share)[:MOST_TABLES]
+    passages = [each for each in passages if each not in named or named[each].share < NAMED]
+    shares = shares_held(passages, asked, source.language)
+    beginnings = [place for place, each in enumerate(passages) if not each.further]
+    further = sorted((place for place, each in enumerate(passages) if each.further), key=lambda place: -shares[place])
+    if len(beginnings) > MOST_PASSAGES:
+        beginnings = sorted(beginnings, key=lambda place: -shares[place])[:MOST_PASSAGES]
+    places = sorted([*beginnings, *further[:MOST_FURTHER]])
+    passages = [passages[place] for place in places]
+    # A text that is cut only between its paragraphs goes by its meaning alone.
+    words_held = [each.share for each in rows] + [shares[place] if further else 0.0 for place in places]
     new = [passage for passage in passages if passage not in known]
-    vectors = embed([question, *(f"{passage.heading}. {passage.plain}" for passage in new)])
-    known.update(zip(new, vectors[1:], strict=True))
-    likeness = np.stack([known[passage] for passage in passages]) @ vectors[0]
-    best = int(np.argmax(likeness))
-    return Hit(source, passages[best], float(likeness[best]))
+    told = [each.passage for each in rows]
+    vectors = embed([question, *(f"{passage.heading}. {passage.plain}" for passage in [*told, *new])])
+    known.update(zip(new, vectors[1 + len(told) :], strict=True))
+    of_passages = [known[passage] for passage in passages]
+    likeness = np.stack([*vectors[1 : 1 + len(told)], *of_passages]) @ vectors[0]
+    best = int(np.argmax(likeness + PASSAGE_WORDS * np.array(words_held)))
+    return Hit(source, [*told, *passages][best], float(likeness[best]))
+
+
+def part_told(passage: Passage, question: str, asked: set[str], language: str) -> Passage:
+    """Of a very long passage the rows that name what was asked, or the part with most of its words, or the first."""
+    if len(passage.parts) == 1:
+        return passage
+    shares = shares_held(passage.parts, asked, language)
+    part = passage.parts[shares.index(max(shares))]
+    named = named_rows(passage.parts, question, asked, language)
+    return named[part].passage if part in named else part
+
+
+def shares_held(passages: Sequence[Passage], asked: set[str], language: str) -> list[float]:
+    """Of each passage the share of `asked` that it holds, weighed by how few of the passages hold each."""
+    held = [asked.intersection(terms(f"{each.heading} {each.plain}", language)) for each in passages]
+    weights = rarity(held, asked)
+    total = sum(weights.values())
+    return [sum(weights[term] for term in sorted(each)) / total if total else 0.0 for each in held]
 
 
 def units_of(number: int, source: Source) -> Iterator[Unit]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 import yaml
@@ -67,14 +67,6 @@ class Passage:
     def plain(self) -> str:
         return plain(self.text)
 
-    @cached_property
-    def parts(self) -> tuple["Passage", ...]:
-        """What of it is quoted: itself, or a very long one cut up. The index holds it whole."""
-        if len(self.text) <= LONG or "```" in self.text:
-            return (self,)
-        parts = tuple(replace(part, further=place > 0) for place, part in enumerate(cut(self.heading, self.text)))
-        return parts or (self,)
-
 
 def parse(text: str, slug: str) -> Source:
     """An article from a Markdown file; `slug` is the file's name, for when the front matter gives none."""
@@ -118,6 +110,19 @@ def split(body: str) -> Iterator[Passage]:
                 text = f"{text}\n\n{block}" if text else block
         if text:
             yield Passage(heading, text)
+
+
+def parts_of(passage: Passage) -> tuple[Passage, ...]:
+    """What of it is quoted: itself, or a very long one cut up. The index holds it whole."""
+    if len(passage.text) <= LONG or "```" in passage.text:
+        return (passage,)
+    return parts_of_long(passage) or (passage,)
+
+
+# Beside the passage and not on it: what a tool gave is told to a model with all its attributes.
+@lru_cache(maxsize=64)
+def parts_of_long(passage: Passage) -> tuple[Passage, ...]:
+    return tuple(replace(part, further=place > 0) for place, part in enumerate(cut(passage.heading, passage.text)))
 
 
 def cut(heading: str, block: str) -> Iterator[Passage]:

@@ -17,7 +17,7 @@ from agent_app.knowledge.calibration import FEATURES, Calibration, Outcome, cali
 from agent_app.knowledge.embedding import DATA, Vectors
 from agent_app.knowledge.head import Head
 from agent_app.knowledge.lexical import LexicalIndex, Matches
-from agent_app.knowledge.passages import Passage, Source
+from agent_app.knowledge.passages import Passage, Source, parts_of
 from agent_app.knowledge.rows import named_rows, rarity
 from agent_app.knowledge.spelling import Speller
 from agent_app.knowledge.words import language_of, stem, terms, words
@@ -232,7 +232,7 @@ class KnowledgeIndex:
                 if not set(terms(question, self._language)).difference(terms(hits[0].source.title, self._language)):
                     # "boots", then "How boots should fit": no part of it was asked for, so it is told from its start.
                     hits = tuple(
-                        replace(hit, passage=next((each.parts[0] for each in hit.source.passages), None))
+                        replace(hit, passage=next((parts_of(each)[0] for each in hit.source.passages), None))
                         for hit in hits
                     )
                 return Findings(question, Band.ANSWER, 1.0, hits)
@@ -413,7 +413,7 @@ def best_within(
     `known` keeps the vectors of the text's passages from one question to the next. Of a text with very many passages
     those with the question's words are looked at. A long table's rows that name what was asked speak for all of it.
     """
-    passages = list(dict.fromkeys(part for passage in source.passages for part in passage.parts))
+    passages = list(dict.fromkeys(part for passage in source.passages for part in parts_of(passage)))
     asked = set(terms(question, source.language))
     if not passages or not words(question):
         return Hit(source, passages[0] if passages else None, 0.0)
@@ -441,11 +441,12 @@ def best_within(
 
 def part_told(passage: Passage, question: str, asked: set[str], language: str) -> Passage:
     """Of a very long passage the rows that name what was asked, or the part with most of its words, or the first."""
-    if len(passage.parts) == 1:
+    parts = parts_of(passage)
+    if len(parts) == 1:
         return passage
-    shares = shares_held(passage.parts, asked, language)
-    part = passage.parts[shares.index(max(shares))]
-    named = named_rows(passage.parts, question, asked, language)
+    shares = shares_held(parts, asked, language)
+    part = parts[shares.index(max(shares))]
+    named = named_rows(parts, question, asked, language)
     return named[part].passage if part in named else part
 
 

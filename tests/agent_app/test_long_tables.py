@@ -10,7 +10,7 @@ from agent_app.agent.offline import ATTACHED_AT
 from agent_app.knowledge.citations import Quotes
 from agent_app.knowledge.documents import MOST_TEXT, read
 from agent_app.knowledge.embedding import Vectors
-from agent_app.knowledge.passages import LONG, LONGEST, Passage, Source
+from agent_app.knowledge.passages import LONG, LONGEST, Passage, Source, parts_of
 from agent_app.knowledge.retrieval import KnowledgeIndex, best_within
 from tests.agent_app.conftest import Embedding
 
@@ -26,7 +26,7 @@ def price_list(rows: int) -> Source:
 
 
 def parts(body: str) -> list[Passage]:
-    return [part for passage in Source("a", "A", body).passages for part in passage.parts]
+    return [part for passage in Source("a", "A", body).passages for part in parts_of(passage)]
 
 
 @pytest.fixture(scope="module")

@@ -5,17 +5,7 @@ set -eu
 checkout=$(cd "$(dirname "$0")/.." && pwd)
 folder=$(mktemp -d)
 unset DEBUG SECRET_KEY ALLOWED_HOSTS DATABASE_URL USE_SHARED_CONTEXT REDIS_URL HOST VENV VIRTUAL_ENV MAKEFLAGS MAKELEVEL
-# None of those that the system gives to others by itself until the desk binds it.
-PORT=$(python3 -c '
-import random, socket
-while True:
-    port = random.randrange(20000, 32768)
-    try:
-        socket.socket().bind(("127.0.0.1", port))
-    except OSError:
-        continue
-    print(port)
-    break')
+PORT=$(python3 "$checkout/tests/free_port.py")
 export PORT
 group=
 finish() {

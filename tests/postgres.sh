@@ -27,17 +27,7 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# None of those that the system gives to others by itself until the server binds it.
-port=$(python3 -c '
-import random, socket
-while True:
-    port = random.randrange(20000, 32768)
-    try:
-        socket.socket().bind(("127.0.0.1", port))
-    except OSError:
-        continue
-    print(port)
-    break')
+port=$(python3 "$(dirname "$0")/free_port.py")
 # fsync off: what these tests kill is our process, not the machine.
 (cd / && $as_owner initdb -D "$folder/data" -U supportdesk -A trust -E UTF8 --no-sync >/dev/null)
 (cd / && $as_owner pg_ctl -D "$folder/data" -w -l "$folder/log" start >/dev/null \

@@ -20,7 +20,7 @@ from agent_app.agent.events import (
     ToolStarted,
     TurnContext,
 )
-from agent_app.agent.replies import errands_of, is_reply
+from agent_app.agent.replies import errands_of, is_reply, place_in
 from agent_app.agent.responder import ResponderOptions, Tool
 from agent_app.agent.smalltalk import reply_to, without_greeting
 from agent_app.agent.told import heed
@@ -32,14 +32,6 @@ CHOICES = 3
 MOST_ATTACHMENTS = 5
 MOST_ORDERS = 4  # of one question
 ATTACHED_AT = 0.35  # cosine from which a passage of an attachment is to the point
-NUMBER = re.compile(
-    r"^\W*(?:(?:i (?:meant?|want|choose|take)|(?:what|how) about|maybe)\s+)?"
-    r"(?:(?:number|option|choice|answer|no\.?|nr\.?|the)\s+){0,2}"
-    r"(\d|first|second|third|last|one|two|three)(?:\s+(?:one|option|choice))?"
-    r"(?:[\s,]+(?:please|thanks|thank you))*\W*$",
-    re.IGNORECASE,
-)
-PLACES = {"first": 1, "second": 2, "third": 3, "one": 1, "two": 2, "three": 3}
 # Said to "Did you mean one of these?".
 NONE_OF_THEM = re.compile(
     r"^\W*(?:no|nope|none|neither|nothing|something else|another one|not (?:really|quite))"
@@ -62,9 +54,7 @@ class Draft:
     asks: str = ""  # to confirm it: said last, so that a yes is one to it
     tools: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)  # tool: why it gave nothing
-    refused: set[str] = field(
-        default_factory=set
-    )  # attachments of which it was said that they cannot be read, or not all
+    refused: set[str] = field(default_factory=set)  # attachments that, as was said, cannot be read, or not whole
     read: bool = False  # an attachment has answered the question in hand
     hint: str = ""  # said after what the help pages answer
     last: str = ""  # said after all answers
@@ -306,7 +296,7 @@ def chosen_of(context: TurnContext) -> Chosen | None:
     if offer is None or not offer.choices:
         return None
     text = context.question.strip()
-    number = number_of(text, len(offer.choices))
+    number = place_in(text, len(offer.choices))
     for place, choice in enumerate(offer.choices, 1):
         if number == place or text.casefold() in (str(choice["id"]).casefold(), str(choice["label"]).casefold()):
             return Chosen(str(choice["id"]), asked_for(context, offer) or str(choice["label"]))
@@ -321,7 +311,7 @@ def to_an_offer(context: TurnContext, draft: Draft) -> str | None:
     if NONE_OF_THEM.match(text):
         draft.unanswered += [asked_for(context, offer)]
         return catalogue.NONE_OF_THESE
-    number = number_of(text, len(offer.choices))
+    number = place_in(text, len(offer.choices))
     if ONE_OF_THEM.match(text) or (number is not None and not 1 <= number <= len(offer.choices)):
         draft.choices = offer.choices
         return catalogue.WHICH_OF_THESE
@@ -338,13 +328,3 @@ def asked_for(context: TurnContext, offer: ChatMessage) -> str:
 def last_offer(context: TurnContext) -> ChatMessage | None:
     earlier = [message for message in context.messages if message.role == "agent"]
     return earlier[-1] if earlier else None
-
-
-def number_of(text: str, choices: int) -> int | None:
-    found = NUMBER.match(text)
-    if found is None:
-        return None
-    word = found[1].lower()
-    if word == "last":
-        return choices
-    return PLACES.get(word) or (int(word) if word.isdigit() else None)

@@ -14,9 +14,13 @@ from agent_app.agent.wishes import ADDRESS, CANCEL, OPENERS, RETURN
 LONGEST = 400  # characters of a reply to a question of ours
 
 PLACE = re.compile(
-    r"^\W*(?:(?:number|option|no\.?|the)\s+)?(\d|first|second|third|fourth|last)(?:\s+one)?(?:,? please)?\W*$"
+    r"^\W*(?:(?:i (?:meant?|want|choose|take)|(?:what|how) about|maybe)\s+)?"
+    r"(?:(?:number|option|choice|answer|no\.?|nr\.?|the)\s+){0,2}"
+    r"(\d|first|second|third|fourth|last|one|two|three|four)(?:\s+(?:one|option|choice))?"
+    r"(?:[\s,]+(?:please|thanks|thank you))*\W*$",
+    re.IGNORECASE,
 )
-PLACES = {"first": 1, "second": 2, "third": 3, "fourth": 4}
+PLACES = {"first": 1, "second": 2, "third": 3, "fourth": 4, "one": 1, "two": 2, "three": 3, "four": 4}
 NTH = re.compile(
     r"\b(?:the )?(first|second|third|fourth|last)(?: one| order)?\b(?! (?:time|name|step|class|week|month))"
 )
@@ -143,9 +147,8 @@ def picked_orders(context: TurnContext, text: str) -> list[Errand]:
         return []
     labels = [str(choice["label"]) for choice in asked.choices]
     said = text.lower()
-    if place := PLACE.match(said):
-        label = nth_of(labels, place[1])
-        return understood(label) if label else []
+    if place := place_in(said, len(labels)):
+        return understood(labels[place - 1]) if place <= len(labels) else []
     if ALL_OF_THEM.match(said):
         return [errand for label in labels for errand in understood(label)]
     wanted = ALONE.match(said)
@@ -153,10 +156,14 @@ def picked_orders(context: TurnContext, text: str) -> list[Errand]:
     return [errand for number in numbers for errand in understood(re.sub(r"\d{3,10}", number, labels[0]))]
 
 
-def nth_of(listed: list[str], place: str) -> str | None:
-    """ "second", "last" or "2" of these; None where there are not so many."""
-    nth = int(place) if place.isdigit() else len(listed) if place == "last" else PLACES[place]
-    return listed[nth - 1] if 1 <= nth <= len(listed) else None
+def place_in(text: str, count: int) -> int | None:
+    """Which of a list of so many a message names, and nothing else: from 1, and as said, also beyond the list."""
+    found = PLACE.match(text)
+    return place_of(found[1].lower(), count) if found else None
+
+
+def place_of(word: str, count: int) -> int:
+    return count if word == "last" else PLACES[word] if word in PLACES else int(word)
 
 
 def one_of_listed(context: TurnContext, text: str) -> list[Errand]:
@@ -164,16 +171,16 @@ def one_of_listed(context: TurnContext, text: str) -> list[Errand]:
     said = text.lower()
     lists = [LISTED.findall(message.text) for message in said_before(context)[-LISTED_LATELY:]]
     listed: list[str] = next((each for each in reversed(lists) if len(each) > 1), [])
-    place = PLACE.match(said) or NTH.search(said)
-    if not listed or place is None or GENERAL.match(said):
+    if not listed or numbers_in(said) or GENERAL.match(said):
         return []
-    number = nth_of(listed, place[1])
-    if number is None:
+    alone, within = place_in(said, len(listed)), NTH.search(said)
+    place = alone or (place_of(within[1], len(listed)) if within else 0)
+    if not 1 <= place <= len(listed):
         return []
-    if PLACE.match(said):
+    number = listed[place - 1]
+    if alone or within is None:
         return [Errand("order_status", {"order_number": number})]
-    start, end = place.span()
-    return [] if numbers_in(said) else understood(f"{text[:start]}order {number}{text[end:]}")
+    return understood(f"{text[: within.start()]}order {number}{text[within.end() :]}")
 
 
 def corrected_order(context: TurnContext, text: str) -> list[Errand]:

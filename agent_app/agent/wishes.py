@@ -130,9 +130,8 @@ def form_of(said: str, at: re.Match[str]) -> str:
     form = next(name for name, text in at.groupdict().items() if text)
     if form != "either":
         return form
-    is_noun = A_NOUN_BEFORE.search(said[max(at.start() - LONGEST_LEAD, 0) : at.start()]) or A_NOUN_BEHIND.match(
-        said, at.end()
-    )
+    lead = said[max(at.start() - LONGEST_LEAD, 0) : at.start()]
+    is_noun = A_NOUN_BEFORE.search(lead) or A_NOUN_BEHIND.match(said, at.end())
     return "noun" if is_noun else "verb"
 
 

@@ -15,7 +15,6 @@ from agent_app.tools.breaker import CircuitBreaker, Open
 from agent_app.tools.failures import Away, NotAllowed, NotFound, TooLarge
 from agent_app.tools.registry import RegisteredTool
 from tests.order_system import ORDER, OrderSystem, as_json, hang
-from tests.timing import within
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -113,7 +112,7 @@ async def test_429_is_waited_for_where_that_fits_into_the_turn(shop: OrderSystem
     shop.script = [as_json({}, 429, **{"Retry-After": "0.6"})]
     began = time.monotonic()
     await backend.get(turn(), "orders/1050")
-    assert 0.6 <= time.monotonic() - began < 15
+    assert 0.6 <= time.monotonic() - began < 5
     shop.script = [as_json({}, 429, **{"Retry-After": "30"})]
     with pytest.raises(Away):
         await backend.get(turn(), "orders/1050")
@@ -156,16 +155,15 @@ async def test_no_try_goes_past_the_turns_deadline(shop: OrderSystem) -> None:
     shop.script = [hang(30)] * 5
     made = RegisteredTool("order_status", tools.order_status, tools.order_status.policy)
     tools.inventory.seconds, before = patient.seconds, tools.inventory.seconds
-
-    async def ask() -> None:
-        outcome = await made.call(turn(seconds=2.5), {"order_number": "1050"})
-        assert isinstance(outcome, ToolError)
-        assert outcome.code == "unavailable"
-
+    began = time.monotonic()
     try:
-        assert await within(2.5, ask)
+        outcome = await made.call(turn(seconds=2.5), {"order_number": "1050"})
+        took = time.monotonic() - began
     finally:
         tools.inventory.seconds = before
+    assert isinstance(outcome, ToolError)
+    assert outcome.code == "unavailable"
+    assert took < 2.5
 
 
 async def test_after_five_failures_nobody_tries_until_one_probe(shop: OrderSystem, backend: Backend) -> None:

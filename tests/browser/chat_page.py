@@ -65,15 +65,40 @@ class ChatPage:
         await expect(self.said_by("customer")).to_have_text(list(texts))
 
 
-class ScriptedDesk:
+class Script:
+    """What a scripted desk has heard of a page."""
+
+    def __init__(self) -> None:
+        self.heard: list[dict[str, Any]] = []
+        self._news = asyncio.Event()
+
+    def note(self, text: str | bytes) -> dict[str, Any]:
+        frame: dict[str, Any] = json.loads(text)
+        self.heard.append(frame)
+        self._news.set()
+        return frame
+
+    def heard_of(self, *types: str) -> list[dict[str, Any]]:
+        return [frame for frame in self.heard if frame["type"] in types]
+
+    async def hears(self, type_: str, times: int = 1) -> list[dict[str, Any]]:
+        """Every frame of this kind, once there are so many: a page shows what it is about to say before it is heard."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.heard_of(type_)) < times:
+                self._news.clear()
+                await self._news.wait()
+        return self.heard_of(type_)
+
+
+class ScriptedDesk(Script):
     """Speaks the protocol's server side over Playwright's socket route, for what a running desk shows rarely.
 
     It acknowledges and numbers what the customer sends; everything else is said by the test.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.log: list[dict[str, Any]] = []
-        self.heard: list[dict[str, Any]] = []
         self.state = "ai"
         self.sockets = 0
         self.refuse_with: int | None = None
@@ -81,7 +106,6 @@ class ScriptedDesk:
         self.answers: dict[str, dict[str, Any]] = {}  # an error for each text, or kind of frame, that is refused
         self.labels: dict[str, str] = {}  # by a choice's id, what a click on it says; others the test answers
         self.socket: WebSocketRoute | None = None
-        self._news = asyncio.Event()
 
     async def serve(self, page: Page) -> None:
         await page.route("**/api/v1/chat/sessions/", self._open)
@@ -99,9 +123,7 @@ class ScriptedDesk:
         socket.on_message(self._hear)
 
     async def _hear(self, text: str | bytes) -> None:
-        frame = json.loads(text)
-        self.heard.append(frame)
-        self._news.set()
+        frame = self.note(text)
         if frame["type"] == "hello":
             await self._welcome(frame["last_seq"])
         elif answer := self.answers.get(frame.get("text", frame["type"])):
@@ -122,17 +144,6 @@ class ScriptedDesk:
         self.say("welcome", state=self.state, last_seq=len(self.log), recovered=True, ping_interval=25, limits=limits)
         for message in self.log[last_seq:]:
             self.say("message", **message)
-
-    def heard_of(self, type_: str) -> list[dict[str, Any]]:
-        return [frame for frame in self.heard if frame["type"] == type_]
-
-    async def hears(self, type_: str, times: int = 1) -> list[dict[str, Any]]:
-        """Every frame of this kind, once there are so many: a page shows what it is about to say before it is heard."""
-        async with asyncio.timeout(PATIENCE):
-            while len(self.heard_of(type_)) < times:
-                self._news.clear()
-                await self._news.wait()
-        return self.heard_of(type_)
 
     def say(self, type_: str, **frame: Any) -> None:
         assert self.socket is not None

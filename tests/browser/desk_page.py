@@ -1,12 +1,11 @@
 """What staff see and do at the desk, as the tests say it; and a scripted desk behind the socket for rare moments."""
 
-import asyncio
 import json
 from typing import Any, ClassVar
 
 from playwright.async_api import Locator, Page, WebSocketRoute, expect
 
-from tests.browser.chat_page import PATIENCE
+from tests.browser.chat_page import Script
 
 ANA = {"id": 1, "name": "Ana Byrne"}
 BEN = {"id": 2, "name": "Ben Moore"}
@@ -80,14 +79,14 @@ class DeskPage:
         await expect(self.card(words)).to_have_attribute("aria-current", "true")
 
 
-class ScriptedStaffDesk:
+class ScriptedStaffDesk(Script):
     """Speaks the server's side of /ws/desk/ over Playwright's socket route; it numbers replies, the test says the rest.
 
     Pages and REST are those of the running desk.
     """
 
     def __init__(self, last_seq: int = 0) -> None:
-        self.heard: list[dict[str, Any]] = []
+        super().__init__()
         self.last_seq = last_seq
         self.may = list(EVERYTHING)
         self.standing: dict[str, Any] = {"state": "ai", "assignee": None}
@@ -98,7 +97,6 @@ class ScriptedStaffDesk:
         self.away = False
         self.sockets = 0
         self.socket: WebSocketRoute | None = None
-        self._news = asyncio.Event()
 
     async def serve(self, page: Page) -> None:
         await page.route_web_socket("**/ws/desk/", self._accept)
@@ -112,9 +110,7 @@ class ScriptedStaffDesk:
         socket.on_message(self._hear)
 
     def _hear(self, text: str | bytes) -> None:
-        frame = json.loads(text)
-        self.heard.append(frame)
-        self._news.set()
+        frame = self.note(text)
         if refusal := self.refusals.get(frame["type"]):
             named = {name: frame[name] for name in ("conversation", "client_id") if name in frame}
             self.say("error", **named, **refusal)
@@ -176,18 +172,7 @@ class ScriptedStaffDesk:
         message = {"created_at": "2026-03-01T10:00:00Z", "citations": [], "attachments": [], **message}
         self.say("message", conversation=self.conversation, **message)
 
-    async def hears(self, type_: str, times: int = 1) -> list[dict[str, Any]]:
-        """Every frame of this kind, once there are so many: a page shows what it is about to say before it is heard."""
-        async with asyncio.timeout(PATIENCE):
-            while len(self.heard_of(type_)) < times:
-                self._news.clear()
-                await self._news.wait()
-        return self.heard_of(type_)
-
     async def drop(self) -> None:
         """As a restart does."""
         assert self.socket is not None
         await self.socket.close(code=1012)
-
-    def heard_of(self, *types: str) -> list[dict[str, Any]]:
-        return [frame for frame in self.heard if frame["type"] in types]

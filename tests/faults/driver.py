@@ -100,9 +100,8 @@ class Staff:
 
 
 class Driver:
-    def __init__(self, stage: Stage, seed: str, customers: int, say: Say, within: timedelta) -> None:
+    def __init__(self, stage: Stage, seed: str, customers: int, say: Say) -> None:
         self.stage = stage
-        self.within = within
         self.seed = seed
         self.say = say
         self._reading = asyncio.Semaphore(10)
@@ -123,12 +122,12 @@ class Driver:
         self.staff.leave.set()
         for customer in self.customers:
             customer.leave.set()
-        await asyncio.wait(customers, timeout=self.within.total_seconds())
+        await asyncio.wait(customers, timeout=ANSWERED_WITHIN.total_seconds())
         for customer in self.customers:
             customer.give_up.set()
         await asyncio.gather(staff, *customers)
         await self._settle(healed)
-        await asyncio.gather(*(customer.catch_up(self.within.total_seconds()) for customer in self.customers))
+        await asyncio.gather(*(customer.catch_up(10) for customer in self.customers))
         await self._audit(healed)
         await self._leave()
         return self.ledger
@@ -153,7 +152,7 @@ class Driver:
     async def _settle(self, healed: datetime) -> None:
         """Until nobody waits, or the time allowed is over; then the audit."""
         waiting = list(self.ledger.chats)
-        while waiting and datetime.now(UTC) - healed < self.within:
+        while waiting and datetime.now(UTC) - healed < ANSWERED_WITHIN:
             logs = await asyncio.gather(*(self._log_of(chat) for chat in waiting))
             waiting = [chat for chat, (state, log) in zip(waiting, logs, strict=True) if self.ledger.waits(state, log)]
 
@@ -166,7 +165,7 @@ class Driver:
             last_answer = max([last_answer, *times])
         seconds = (last_answer - healed).total_seconds()
         self.say(f"The last answer came {seconds:.1f} s after the last fault.")
-        if last_answer - healed > self.within:
+        if last_answer - healed > ANSWERED_WITHIN:
             self.ledger.broken(5, f"answers came up to {seconds:.0f} s after the last fault", self.ledger.chats[-1])
 
     async def _log_of(self, chat: Chat) -> tuple[str, list[dict[str, Any]]]:
@@ -211,13 +210,10 @@ async def staged(folder: Path, database: str) -> AsyncIterator[Stage]:
         await stage.stop()
 
 
-async def soak(
-    folder: Path, database: str, seconds: float, seed: str, say: Say, within: timedelta = ANSWERED_WITHIN
-) -> Ledger:
-    """`within`: from the last fault until every chat is answered."""
+async def soak(folder: Path, database: str, seconds: float, seed: str, say: Say) -> Ledger:
     async with staged(folder, database) as stage:
         say(f"{database}, {seconds:.0f} s, seed {seed}")
-        ledger = await Driver(stage, seed, CUSTOMERS if seconds >= 60 else FEWER, say, within).run(seconds)
+        ledger = await Driver(stage, seed, CUSTOMERS if seconds >= 60 else FEWER, say).run(seconds)
     say(ledger.report())
     for line, times in tracebacks(folder):
         say(f"in the logs: {times} × {line}")

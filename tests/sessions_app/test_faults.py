@@ -22,7 +22,6 @@ from sessions_app.stores import RedisSessionStore, SessionData, SessionStore, St
 from sessions_app.stores.breaker import Breaker
 from sessions_app.stores.coalescing import MAX_WAITING
 from tests.conftest import ValkeyServer
-from tests.timing import within
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("alone"), pytest.mark.slow]
 
@@ -30,7 +29,7 @@ CONNECTS, ANSWERS = 0.5, 1.0
 FAST = {"SOCKET_CONNECT_TIMEOUT": CONNECTS, "SOCKET_TIMEOUT": ANSWERS}
 
 
-LATE = 1.5  # seconds by which a busy machine may be late
+LATE = 0.4  # seconds by which a busy machine may be late
 PAUSE = 5.0  # seconds: longer than whoever waits for an answer, and is late, would wait
 
 
@@ -102,12 +101,10 @@ async def test_killed_and_restarted_empty(
     await store.set("s", SessionData("s"))
     own_valkey.stop()
     await assert_degraded(store)
-
-    async def ask_often() -> None:
-        for _ in range(200):
-            await store.count_message("s")
-
-    assert await within(LATE / 3, ask_often)  # at once, but for the circuit's probe
+    started = time.perf_counter()
+    for _ in range(200):
+        await store.count_message("s")
+    assert time.perf_counter() - started < LATE  # at once, but for the circuit's probe
     own_valkey.start()
     await healed(store)
     assert store.available is True

@@ -37,7 +37,8 @@ MULTILINGUAL_SHA256 = {
     "sp.model": "994fcc2e8ad0fe2c802b68fa0de9f058403f2b1656c2d33b6a94146b0c5925e9",
 }
 LONGEST = 256  # word pieces; what comes after is not read
-BATCH = 32
+BATCH = 4  # texts at once: what 32 compute falls out of the core's cache, and costs a third more (docs/decisions.md)
+ENDPOINT_BATCH = 32  # of an endpoint, where the way there is what costs
 ENDPOINT_SECONDS = 10
 BUILDERS = min(2, os.cpu_count() or 1)  # threads that embed many texts at once
 FEWEST_BATCHES = 4  # for which they are worth starting
@@ -238,7 +239,9 @@ class EndpointEmbedder:
         self.size = self._embed(["size"]).shape[1]
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        parts = [self._embed(list(texts[start : start + BATCH])) for start in range(0, len(texts), BATCH)]
+        parts = [
+            self._embed(list(texts[start : start + ENDPOINT_BATCH])) for start in range(0, len(texts), ENDPOINT_BATCH)
+        ]
         return np.vstack(parts) if parts else np.zeros((0, self.size), np.float32)
 
     def _embed(self, texts: list[str]) -> Vectors:

@@ -82,6 +82,11 @@ def is_change(text: str) -> bool:
     return any(errand.sure and errand.tool in CHANGING for errand in understood(text))
 
 
+def is_wish(text: str) -> bool:
+    """It wants something changed, be it without saying of what: "I want to cancel my order"."""
+    return any(errand.tool in CHANGING for errand in understood(text))
+
+
 # ---- what is to be changed ----
 
 

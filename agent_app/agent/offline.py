@@ -8,7 +8,7 @@ from typing import Any
 
 from agent_app.agent import catalogue, questions
 from agent_app.agent.doing import Report, do
-from agent_app.agent.errands import Errand, is_change
+from agent_app.agent.errands import Errand, is_change, is_wish
 from agent_app.agent.events import (
     Answer,
     ChatMessage,
@@ -123,7 +123,7 @@ class OfflineResponder:
             draft.parts.append(noted.text)
             draft.tools += noted.tools
             return
-        parts = questions.split(without_greeting(context.question), is_change, partial(is_reply, context))
+        parts = questions.split(without_greeting(context.question), is_change, partial(is_reply, context), is_wish)
         if len(parts) > questions.MOST:
             draft.last = catalogue.MORE_ASKED
             parts = parts[: questions.MOST]

@@ -57,17 +57,23 @@ def never(part: str) -> bool:
     return False
 
 
-def split(text: str, is_change: Callable[[str], bool] = never, is_reply: Callable[[str], bool] = never) -> list[str]:
+def split(
+    text: str,
+    is_change: Callable[[str], bool] = never,
+    is_reply: Callable[[str], bool] = never,
+    is_wish: Callable[[str], bool] = never,
+) -> list[str]:
     """The questions in a message, each with the statements before it, for those say what it is about.
 
     What asks for a change (`is_change`) or answers us (`is_reply`) is whole in itself: what was said before and after
-    is about something else. Of more than MOST questions, the rest of the message is not read.
+    is about something else. So is a wish (`is_wish`) that "and" parts from a question of another subject: "I want to
+    cancel my order and how do I wash wool?". Of more than MOST questions, the rest of the message is not read.
     """
     found: list[str] = []
     waiting: list[str] = []
     changes = False  # whether the last one found is a change
     for sentence in SENTENCE.split(text):
-        for part in SECOND.split(" ".join(sentence.split())):
+        for place, part in enumerate(SECOND.split(" ".join(sentence.split()))):
             if len(found) > MOST:
                 return found
             if not WORD.search(part):
@@ -77,8 +83,10 @@ def split(text: str, is_change: Callable[[str], bool] = never, is_reply: Callabl
                 found.append(part)
                 waiting, changes = [], True
             elif part.endswith("?") or ASKING.match(part):
-                if is_reply(reply := " ".join(waiting[:-1])):  # "12 Oak Lane, Galway. And when will it arrive?"
-                    found.append(reply)
+                before = " ".join(waiting[:-1])
+                added = place > 0 and not (points_back(part) or leans_on_earlier(part))
+                if is_reply(before) or (added and is_wish(before)):  # "12 Oak Lane, Galway. And when will it arrive?"
+                    found.append(before)
                     waiting = [part]
                 if changes and CAN_YOU.match(part):  # "Cancel order 1050. Can you do that?"
                     found[-1] = " ".join([found[-1], *waiting])

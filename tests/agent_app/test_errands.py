@@ -5,7 +5,7 @@ import time
 import pytest
 
 from agent_app.agent import catalogue, questions
-from agent_app.agent.errands import Errand, is_change, understood
+from agent_app.agent.errands import Errand, is_change, is_wish, understood
 from agent_app.agent.events import ChatMessage, TurnContext
 from agent_app.agent.numbers import numbers_in
 from agent_app.agent.replies import errands_of, is_reply
@@ -523,6 +523,29 @@ def test_the_longest_message_takes_little_cpu(text: str) -> None:
 def test_what_is_lost_in_a_sentence_without_end_is_no_errand() -> None:
     assert understood("cancel order 1050") == [Errand("cancel_order", {"order_number": "1050"})]
     assert understood("and then " * 200 + "cancel order 1050") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (
+            "I want to cancel my order and also how do I wash wool?",
+            ["I want to cancel my order", "how do I wash wool?"],
+        ),
+        (
+            "I want to return my order, and can I pay by card?",
+            ["I want to return my order", "can I pay by card?"],
+        ),
+        # What leans on the wish is about it.
+        ("I want to return my order and how long do I have?", None),
+        ("I want to return my order and where do I send it?", None),
+        # Where each is a sentence, the first may only say what the second is about.
+        ("I want to return my order. Do I need the receipt?", None),
+        ("I have new boots and how do I care for leather?", None),
+    ],
+)
+def test_a_wish_and_a_question_of_another_subject(text: str, parts: list[str] | None) -> None:
+    assert questions.split(text, is_change, is_wish=is_wish) == (parts or [text.replace(" and ", " ")])
 
 
 def test_of_many_questions_only_so_many_are_read() -> None:

@@ -14,6 +14,7 @@ import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -155,42 +156,47 @@ async def first_delta(server: Server, count: int) -> list[float]:
     return times
 
 
-async def ack_times(server: Server, per_second: float, seconds: float) -> list[float]:
-    """Seconds from `send` to `ack` at a steady load over 50 sockets, which nothing answers."""
-    sockets = []
-    for opened in await open_chats(server, 50):
-        sockets.append(await LightSocket.connect(server.port, "/ws/chat/"))
-        await sockets[-1].hello(opened["token"])
-    await taken_over(server)
+async def paced(steps: Sequence[Step], per_second: float, seconds: float) -> list[float]:
+    """Seconds of every step, at a steady load that the steps share; a step waits for its last one."""
     times: list[float] = []
+    start = time.perf_counter()
 
-    async def drive(socket: LightSocket, offset: float) -> None:
-        began = time.perf_counter() + offset
-        while (due := began) < end:
+    async def drive(step: Step, due: float) -> None:
+        while due < start + seconds:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            sent = time.perf_counter()
-            socket.send(message())
-            await socket.until(b'"type":"ack"')
-            times.append(time.perf_counter() - sent)
-            began += 50 / per_second
+            began = time.perf_counter()
+            await step()
+            times.append(time.perf_counter() - began)
+            due += len(steps) / per_second
 
-    end = time.perf_counter() + seconds
-    await asyncio.gather(*(drive(socket, number / per_second) for number, socket in enumerate(sockets)))
-    for socket in sockets:
-        socket.close()
+    await asyncio.gather(*(drive(step, start + number / per_second) for number, step in enumerate(steps)))
     return times
 
 
-def disk_times(folder: Path, count: int) -> list[float]:
-    """Seconds of a bare write of 4 KB and its fsync: what no durable acknowledgement can be faster than."""
-    times = []
-    with (folder / "fsync").open("wb", buffering=0) as file:
-        for _ in range(count):
-            began = time.perf_counter()
+async def ack_times(server: Server, folder: Path, per_second: float) -> tuple[list[float], list[float]]:
+    """Seconds from `send` to `ack` over 50 sockets, which nothing answers, and of a bare write of 4 KB and its fsync.
+
+    Both at the same load and in turns of a second: a disk that now and then takes a third of a second for one fsync
+    shows it in both, whereas a few hundred fsyncs in a row before and after would all fall between two such stalls.
+    """
+    acks = await chats([server], 50, b'"type":"ack"')
+    await taken_over(server)
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(len(acks)) as threads, (folder / "fsync").open("wb", buffering=0) as file:
+
+        def write() -> None:
             file.write(b"x" * 4096)
             os.fsync(file.fileno())
-            times.append(time.perf_counter() - began)
-    return times
+
+        async def bare() -> None:
+            await loop.run_in_executor(threads, write)
+
+        ours: list[float] = []
+        disk: list[float] = []
+        for _ in range(10):
+            ours += await paced(acks, per_second, 1.0)
+            disk += await paced([bare] * len(acks), per_second, 1.0)
+    return ours, disk
 
 
 async def resume(server: Server, messages: int, count: int) -> list[float]:
@@ -270,9 +276,9 @@ def row(name: str, times: list[float]) -> None:
 async def single_figures(server: Server, folder: Path, rate: float) -> None:
     print(f"\n{'milliseconds':44} {'p50':>8} {'p95':>8} {'p99':>8}")
     row("first delta after send, idle", await first_delta(server, 200))
-    disk = disk_times(folder, 200)
-    row(f"ack at a tenth of the load ({rate / 10:.0f}/s)", await ack_times(server, rate / 10, 10))
-    row("a bare write and fsync of 4 KB", disk + disk_times(folder, 200))
+    acks, disk = await ack_times(server, folder, rate / 10)
+    row(f"ack at a tenth of the load ({rate / 10:.0f}/s)", acks)
+    row("a bare write and fsync of 4 KB at the same", disk)
     row("a turn over SSE", await streamed(server, 50))
     row("resume of 200 messages", await resume(server, 200, 30))
     row("a message to 50 sockets of its chat", await fan_out(server, 50, 50))

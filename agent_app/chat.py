@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import math
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -549,6 +550,7 @@ class Turn:
         self.scope: asyncio.Timeout | None = None
         self.task: asyncio.Task[None] | None = None
         self._shown = 0
+        self._shown_at = -math.inf
         self._flush: asyncio.TimerHandle | None = None
 
     def go_on(self, lease: Lease) -> None:
@@ -559,6 +561,7 @@ class Turn:
         self.interrupted = None
         self.deed = self.settles = None
         self._shown = 0
+        self._shown_at = -math.inf
 
     def interrupt(self, why: str) -> None:
         """Ends the agent's work at its next await; `lost` goes before `stop`."""
@@ -574,14 +577,15 @@ class Turn:
     def say(self, text: str) -> None:
         self.said.append(text)
         if self._flush is None:
-            self.show()
-            self._flush = asyncio.get_running_loop().call_later(DELTA_EVERY, self._show_again)
-
-    def _show_again(self) -> None:
-        self._flush = None
-        self.show()
+            wait = self._shown_at + DELTA_EVERY - time.monotonic()
+            if wait <= 0:
+                self.show()
+            else:
+                self._flush = asyncio.get_running_loop().call_later(wait, self.show)
 
     def show(self) -> None:
+        self._flush = None
+        self._shown_at = time.monotonic()
         text = "".join(self.said)
         if len(text) > self._shown:
             frame = {"type": "delta", "turn": self.lease.turn, "at": self._shown, "text": text[self._shown :]}

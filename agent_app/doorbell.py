@@ -135,12 +135,14 @@ class Doorbell:
     def _ring_here(self, ring: Ring) -> None:
         if ring.state == ERASED:
             journal.recent.forget(ring.conversation_id)
-        here = running_loop()
-        for listener in tuple(self._listeners.get(ring.conversation_id, ())):
-            if listener.loop is here:
-                listener.hear(ring)
-            else:
-                call_on(listener.loop, listener.hear, ring)
+        listeners = self._listeners.get(ring.conversation_id)
+        if listeners:
+            here = running_loop()
+            for listener in tuple(listeners):
+                if listener.loop is here:
+                    listener.hear(ring)
+                else:
+                    call_on(listener.loop, listener.hear, ring)
         for hear in tuple(self._overheard):
             hear(ring)
 

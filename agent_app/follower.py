@@ -78,14 +78,17 @@ class Follower:
             self._known = ring.last_seq
         if ring.state is not None and ring.state != self._state_now:
             self._state_now, self._about = ring.state, ring.about or {}
-        if ring.sender is None or ring.sender != self.name:
+        if ring.frames and (ring.sender is None or ring.sender != self.name):
             for frame in ring.frames:
                 self._pass(frame)
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
 
     @property
     def name(self) -> str:
@@ -98,12 +101,16 @@ class Follower:
 
     def take_queued(self) -> list[Frame]:
         """What has been queued by now, without waiting for more."""
-        frames = [frame for frame, _ in self._queue]
-        self._queue.clear()
-        self._queued = 0
+        frames = self._take_all()
         if self._state_now != self.state and self._state_now is not None:
             self.state = self._state_now
             frames.append({"type": "state", "state": self.state, **self._about})
+        return frames
+
+    def _take_all(self) -> list[Frame]:
+        frames = [frame for frame, _ in self._queue]
+        self._queue.clear()
+        self._queued = 0
         return frames
 
     def put(self, frame: Frame) -> None:
@@ -159,6 +166,9 @@ class Follower:
         """As `frames`, with all that is there at a time together."""
         while True:
             if self._queue:
+                if self._queued <= WAVE:
+                    yield self._take_all()
+                    continue
                 wave, size = next_wave(self._queue)
                 self._queued -= size
                 yield wave

@@ -13,7 +13,7 @@ import orjson
 from channels.consumer import AsyncConsumer
 from django.conf import settings
 
-from agent_app.limits import Rate
+from agent_app.limits import Bucket
 from agent_app.models.refusal import Refused
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,8 @@ class FrameSocket(AsyncConsumer):
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         self.scope, self._receive, self.base_send = scope, receive, send
-        self._frames = Rate(max(FRAMES_A_MINUTE, 4 * settings.CHAT_RATE_LIMIT), keys=1)
+        self._sends_together = SEND_TEXTS in scope.get("extensions", ())
+        self._frames = Bucket(max(FRAMES_A_MINUTE, 4 * settings.CHAT_RATE_LIMIT))
         self._refused_in_a_row = 0
         try:
             await self._serve()
@@ -95,7 +96,7 @@ class FrameSocket(AsyncConsumer):
 
     async def _send_frames(self, frames: Iterable[dict[str, Any]]) -> None:
         texts = [orjson.dumps(frame) for frame in frames]
-        if SEND_TEXTS in self.scope.get("extensions", ()):
+        if self._sends_together:
             await self.base_send({"type": SEND_TEXTS, "texts": texts})
             return
         for text in texts:  # a server other than ours
@@ -120,7 +121,7 @@ class FrameSocket(AsyncConsumer):
         text: str | None = event.get("text")
         if text is None:
             raise Hangup(BAD_HELLO, Refused("bad_frame", "Send JSON in text frames, not binary."))
-        if len(text) > MOST_FRAME or len(text.encode("utf-8", "surrogatepass")) > MOST_FRAME:
+        if 4 * len(text) > MOST_FRAME < len(text.encode("utf-8", "surrogatepass")):
             raise Hangup(TOO_LARGE, Refused("too_large", f"A frame has at most {MOST_FRAME} bytes."))
         return text
 
@@ -141,8 +142,8 @@ class FrameSocket(AsyncConsumer):
                 self._refused_in_a_row = 0
 
     def _count_frame(self) -> None:
-        if not self._frames.take("frames"):
-            raise Refused("rate_limited", "Too many frames: slow down.", retry_after=self._frames.retry_after("frames"))
+        if not self._frames.take():
+            raise Refused("rate_limited", "Too many frames: slow down.", retry_after=self._frames.retry_after())
 
     def _count_refusal(self, refused: Refused) -> None:
         if refused.code == "rate_limited":

@@ -4,7 +4,7 @@ A message brings its ack, itself and the start of a turn. ASGI sends each by its
 runs the kernel's TCP to the receiver's end; together they were a third of a turn's CPU.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from uvicorn.protocols.utils import ClientDisconnected
@@ -14,6 +14,8 @@ from websockets.protocol import State
 
 # An ASGI extension, named in the scope: {"type": SEND_TEXTS, "texts": [UTF-8, …]} sends one text frame for each.
 SEND_TEXTS = "supportdesk.send_texts"
+
+SHORT = [bytes((0x81, length)) for length in range(126)]  # the heads of short frames
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -32,17 +34,19 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             await self.writable.wait()
         if self.disconnected or self.conn.state is not State.OPEN:
             raise ClientDisconnected
-        self.transport.write(b"".join(framed(message["texts"])))
+        self.transport.write(framed(message["texts"]))
 
 
-def framed(texts: Iterable[bytes]) -> Iterator[bytes]:
+def framed(texts: Iterable[bytes]) -> bytes:
     """Whole, unmasked text frames (RFC 6455, 5.2)."""
+    parts = []
     for text in texts:
         length = len(text)
         if length < 126:
-            yield bytes((0x81, length))
+            parts.append(SHORT[length])
         elif length < 1 << 16:
-            yield b"\x81\x7e" + length.to_bytes(2, "big")
+            parts.append(b"\x81\x7e" + length.to_bytes(2, "big"))
         else:
-            yield b"\x81\x7f" + length.to_bytes(8, "big")
-        yield text
+            parts.append(b"\x81\x7f" + length.to_bytes(8, "big"))
+        parts.append(text)
+    return b"".join(parts)

@@ -59,14 +59,17 @@ class Consent:
 
 def consent_of(context: TurnContext) -> Consent | None:
     """The customer's word on a confirmation among the messages that this turn answers; the latest counts."""
-    later = ""
-    for message in reversed(context.asked):
+    asked = context.asked
+    for place in range(len(asked) - 1, -1, -1):
+        message = asked[place]
         decision = message.decision or in_words(context, message)
-        if decision is not None and decision.agreed and SECOND_THOUGHTS.search(later):
+        if decision is None:
+            continue
+        later = " ".join(plain(other.text) for other in asked[place + 1 :])
+        if decision.agreed and SECOND_THOUGHTS.search(later):
             decision = replace(decision, agreed=False)
-        if decision is not None and (message.decision is not None or not decision.agreed or not later):
+        if message.decision is not None or not decision.agreed or place == len(asked) - 1:
             return Consent(decision, message)
-        later += f" {plain(message.text)}"
     return None
 
 

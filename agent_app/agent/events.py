@@ -16,7 +16,7 @@ class Decision:
     agreed: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see TurnContext
 class ChatMessage:
     """One message of the log. `role`: customer, agent, staff or system."""
 
@@ -41,7 +41,7 @@ class Deed:
     done: str | None = None  # the tool whose write has been performed, for certain
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen, though never changed once made: that makes one four times as dear, and every turn makes some
 class TurnContext:
     """What the agent may know about the turn it answers."""
 
@@ -85,7 +85,7 @@ class ToolEnded:
     tool: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see TurnContext
 class Text:
     """A piece of the answer that has passed the gate, in order."""
 
@@ -168,7 +168,7 @@ FAILURES = frozenset({"unavailable", "failed", "too_large"})
 ToolOutcome = ToolResult | ToolError | NeedsConfirmation
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see TurnContext
 class Answer:
     """The last event of every turn, exactly one; the turn's joined `Text`s are its `text`."""
 

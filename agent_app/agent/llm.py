@@ -43,7 +43,7 @@ from agent_app.agent.events import (
     TurnContext,
 )
 from agent_app.agent.gate import Evidence, Gate
-from agent_app.agent.loop import DONT_KNOW, until
+from agent_app.agent.loop import DONT_KNOW, Until
 from agent_app.agent.model import LanguageModel, ModelAway, Request
 from agent_app.agent.offline import OfflineResponder
 from agent_app.agent.responder import Known, ResponderOptions, Tool, call_tool
@@ -80,7 +80,7 @@ class LanguageModelResponder:
             trouble = catalogue.OVER_BUDGET
         else:
             try:
-                async with aclosing(until(deadline, self._converse(talk, deadline))) as events:
+                async with aclosing(Until(deadline, self._converse(talk, deadline))) as events:
                     async for event in events:
                         yield event
             except (ModelAway, TimeoutError) as error:
@@ -159,8 +159,8 @@ class LanguageModelResponder:
         request = Request([ModelRequest([UserPromptPart(fence("\n".join(told)))], instructions=asked)], spent, (), 1000)
         deadline = time.monotonic() + self._options.turn_timeout
         try:
-            pieces = until(deadline, self._model.pieces(request, deadline))
-            text = "".join([piece async for piece in pieces]).strip()
+            async with aclosing(Until(deadline, self._model.pieces(request, deadline))) as pieces:
+                text = "".join([piece async for piece in pieces]).strip()
             if text:
                 await self._options.notes.keep_summary(context, upto, text[:2000])
         except (ModelAway, TimeoutError) as error:

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from agent_app.agent import catalogue
 from agent_app.agent.consent import left_open
@@ -46,58 +46,61 @@ class CustomerSupportAgent:
         self.judge = judge
 
     async def answer(self, context: TurnContext) -> AsyncGenerator[Event, None]:
-        said: list[str] = []
+        """First what was done about a confirmation; then, if more was asked, the answer to that: a person's coming, or
+        the responder's.
+        """
+        deed, said = context.deed, ""
         try:
-            async with aclosing(self._events(context)) as events:
+            if deed is not None:
+                yield Text(deed.text)
+                said = deed.text
+                if not context.asked:
+                    done = Answer(deed.text, (), (), deed.confirm, None, deed.tools_used)
+                    answer, more = where_things_stand(context, done)
+                    if more:
+                        yield Text(more)
+                    yield answer
+                    return
+                yield Text("\n\n")
+                said += "\n\n"
+            escalation = await self.judge(context)
+            if escalation is not None:
+                waiting = context.state != "ai"
+                text = (catalogue.STILL_WAITING if waiting else catalogue.HANDED_OVER).format(ticket=context.ticket)
+                text = f"{text} {context.away}".strip()
+                yield Text(text)
+                yield after(deed, Answer(text, escalation=None if waiting else escalation))
+                return
+            async with aclosing(
+                Until(context.deadline - RESERVE, self.responder.respond(context, self.tools))
+            ) as events:
                 async for event in events:
-                    if isinstance(event, Text):
-                        said.append(event.text)
-                    yield event
                     if isinstance(event, Answer):
+                        answer, more = the_whole(context, event)
+                        if more:
+                            yield Text(more)
+                        yield answer
                         return
-                raise RuntimeError("the responder ended without an answer")
+                    if isinstance(event, Text):
+                        said += event.text
+                    yield event
+            raise RuntimeError("the responder ended without an answer")
         except Exception:
             logger.exception("turn.failed thread=%s", context.thread_id)
         sorry = Text(f"\n\n{catalogue.TROUBLE}" if said else catalogue.TROUBLE)
         yield sorry
-        deed = context.deed or Deed("")
-        yield Answer("".join(said) + sorry.text, confirm=deed.confirm, tools_used=deed.tools_used)
+        deed = deed or Deed("")
+        yield Answer(said + sorry.text, confirm=deed.confirm, tools_used=deed.tools_used)
 
-    async def _events(self, context: TurnContext) -> AsyncGenerator[Event, None]:
-        """First what was done about a confirmation; then, if more was asked, the answer to that: a person's coming, or
-        the responder's.
-        """
-        deed = context.deed
-        if deed is not None:
-            yield Text(deed.text)
-            if not context.asked:
-                done = Answer(deed.text, (), (), deed.confirm, None, deed.tools_used)
-                answer, more = where_things_stand(context, done)
-                if more:
-                    yield Text(more)
-                yield answer
-                return
-            yield Text("\n\n")
-        escalation = await self.judge(context)
-        if escalation is not None:
-            waiting = context.state != "ai"
-            text = (catalogue.STILL_WAITING if waiting else catalogue.HANDED_OVER).format(ticket=context.ticket)
-            text = f"{text} {context.away}".strip()
-            yield Text(text)
-            yield after(deed, Answer(text, escalation=None if waiting else escalation))
-            return
-        events = self.responder.respond(context, self.tools)
-        async with aclosing(until(context.deadline - RESERVE, events)) as steps:
-            async for event in steps:
-                if isinstance(event, Answer):
-                    event, more = where_things_stand(context, event)
-                    if deed is not None and deed.confirm is not None and event.confirm is not None:
-                        more += f"\n\n{catalogue.FIRST_THE_OTHER}"
-                        event = replace(event, text=f"{event.text}\n\n{catalogue.FIRST_THE_OTHER}")
-                    if more:
-                        yield Text(more)
-                    event = after(deed, event)
-                yield event
+
+def the_whole(context: TurnContext, answer: Answer) -> tuple[Answer, str]:
+    """The responder's answer with all that code adds to it, before and behind; and what stands behind it."""
+    answer, more = where_things_stand(context, answer)
+    deed = context.deed
+    if deed is not None and deed.confirm is not None and answer.confirm is not None:
+        more += f"\n\n{catalogue.FIRST_THE_OTHER}"
+        answer = replace(answer, text=f"{answer.text}\n\n{catalogue.FIRST_THE_OTHER}")
+    return after(deed, answer), more
 
 
 def after(deed: Deed | None, answer: Answer) -> Answer:
@@ -154,49 +157,43 @@ def failures(context: TurnContext) -> int:
     return count
 
 
-async def until(deadline: float, events: AsyncIterator[T]) -> AsyncGenerator[T, None]:
-    """The items up to `deadline` (time.monotonic()), then TimeoutError.
+class Until(Generic[T]):
+    """The items up to `deadline` (time.monotonic()), then TimeoutError. Whoever iterates closes it (`aclosing`).
 
     The clock may stop a step, never whoever reads us between two: a timeout that spanned a yield would cancel them. One
-    timer serves all steps, since a turn has many and nearly all of them are over at once.
+    timer serves all steps, since a turn has many and nearly all of them are over at once. No generator, for each
+    generator on the way costs every event a step and every turn an end.
     """
-    clock = Clock()
-    timer = asyncio.get_running_loop().call_later(max(deadline - time.monotonic(), 0), clock.ring)
-    try:
-        while True:
-            try:
-                event = await clock.guard(anext(events))
-            except StopAsyncIteration:
-                return
-            yield event
-    finally:
-        timer.cancel()
-        if isinstance(events, AsyncGenerator):
-            await events.aclose()
 
-
-class Clock:
-    """Cancels the step that is being waited for when it rings, and every later one before it begins."""
-
-    def __init__(self) -> None:
-        self.rung = False
+    def __init__(self, deadline: float, events: AsyncIterator[T]) -> None:
+        self._events = events
+        self._rung = False
         self._step: asyncio.Task[Any] | None = None
+        self._timer = asyncio.get_running_loop().call_later(max(deadline - time.monotonic(), 0), self._ring)
 
-    def ring(self) -> None:
-        self.rung = True
-        if self._step is not None:
-            self._step.cancel()
+    def __aiter__(self) -> Self:
+        return self
 
-    async def guard(self, step: Awaitable[T]) -> T:
+    async def __anext__(self) -> T:
+        if self._rung:
+            raise TimeoutError
         self._step = task = asyncio.current_task()
         try:
-            if self.rung:
-                raise TimeoutError
-            return await step
+            return await anext(self._events)
         except asyncio.CancelledError:
             # Ours, or that of somebody who wants the whole turn to end?
-            if self.rung and task is not None and task.uncancel() == 0:
+            if self._rung and task is not None and task.uncancel() == 0:
                 raise TimeoutError from None
             raise
         finally:
             self._step = None
+
+    async def aclose(self) -> None:
+        self._timer.cancel()
+        if isinstance(self._events, AsyncGenerator):
+            await self._events.aclose()
+
+    def _ring(self) -> None:
+        self._rung = True
+        if self._step is not None:
+            self._step.cancel()

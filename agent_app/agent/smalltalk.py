@@ -81,23 +81,31 @@ REPLIES = (
     (SORRY, catalogue.NO_MATTER),
     (DOUBT, catalogue.WHERE_FROM),
 )
-WHOLE = tuple((re.compile(rf"(?:{words})", re.IGNORECASE), reply) for words, reply in REPLIES)
+# One pattern, whose groups are the replies in their order: every message is asked for all of them.
+WHOLE = re.compile("|".join(f"({words})" for words, _ in REPLIES), re.IGNORECASE)
 EDGES = re.compile(r"^\W+|\W+$")  # signs of any kind: full stops, hearts, faces
+PARTS = re.compile(r"[.,!]+\s*|\s+and\s+")
 OPENING = re.compile(rf"^{GREETING}[\s,.!–-]+(?=\S)", re.IGNORECASE)
+
+
+def kind_of(words: str) -> int | None:
+    """Which of REPLIES these words get, where they are small talk and nothing else."""
+    found = WHOLE.fullmatch(words)
+    return found.lastindex - 1 if found is not None and found.lastindex else None
 
 
 def reply_to(text: str) -> str | None:
     """What to say to a message that is small talk and nothing else; None when there is more in it."""
     said = EDGES.sub("", " ".join(text.replace("’", "'").split()))
     rest = OPENING.sub("", said)  # "hello, how are you"
-    for pattern, reply in WHOLE:
-        if pattern.fullmatch(said) or pattern.fullmatch(rest):
-            return reply
-    parts = [part for part in re.split(r"[.,!]+\s*|\s+and\s+", said) if part]
-    if len(parts) > 1 and len(parts) <= 3:
-        replies = [next((reply for pattern, reply in WHOLE if pattern.fullmatch(part)), None) for part in parts]
-        if all(replies):
-            return replies[-1]
+    kinds = [kind for words in {said, rest} if (kind := kind_of(words)) is not None]
+    if kinds:
+        return REPLIES[min(kinds)][1]
+    parts = [part for part in PARTS.split(said) if part]
+    if 1 < len(parts) <= 3:
+        said_of = [kind_of(part) for part in parts]
+        if (last := said_of[-1]) is not None and None not in said_of:
+            return REPLIES[last][1]
     # Where something waited for it, code has heeded it before any responder is asked.
     return catalogue.WHAT_FOR if is_yes_or_no(rest) else None
 

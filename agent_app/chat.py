@@ -11,6 +11,7 @@ Whatever dies, the log is the queue: each instance looks for customers who wait 
 import asyncio
 import contextlib
 import contextvars
+import itertools
 import logging
 import math
 import threading
@@ -60,6 +61,7 @@ from agent_app.models.turns import (
     DecideWrite,
     Expire,
     FindUnsettled,
+    ForgetLease,
     GiveBack,
     KeepAlive,
     Lease,
@@ -84,6 +86,9 @@ COUNT_EVERY = 1.0  # seconds between two rounds of counting messages that start 
 REPLY_AGAIN = 0.5  # seconds until an answer that could not be stored is tried again
 RECOVERED_AT_ONCE = 50
 EXPIRED_AT_ONCE = 200
+THOROUGH_LOOK = 12  # every so many looks for orphans, that for those which no index knows
+FORGOTTEN_AT_ONCE = 5000
+FORGET_AFTER = timedelta(minutes=1)  # since a lease ran out
 
 ASKED_FOR_PERSON = (
     "I have asked a person to join this chat. Your ticket is **{ticket}**. "
@@ -974,21 +979,26 @@ class Engine:
         }
 
     async def _recover(self) -> None:
-        """Takes over turns that nobody holds, and closes chats whose time is over."""
+        """Takes over turns that nobody holds, closes chats whose time is over, and forgets leases that are."""
+        looks = itertools.count()
         while True:
             try:
-                await self._take_orphans()
+                await self._take_orphans(thoroughly=next(looks) % THOROUGH_LOOK == 0)
                 await expire_due()
+                await forget_leases()
             except Unavailable:
                 pass  # said in the log by the journal; the next look tries again
             except Exception:
                 logger.exception("recovery.failed")
             await asyncio.sleep(settings.TURN_RECOVERY_INTERVAL)
 
-    async def _take_orphans(self) -> None:
+    async def _take_orphans(self, thoroughly: bool) -> None:
         if self.turns.draining:
             return
-        for conversation_id in await journal.read(orphaned_chats, RECOVERED_AT_ONCE):
+        orphans = await journal.read(orphaned_chats, RECOVERED_AT_ONCE)
+        if thoroughly:
+            orphans += await journal.read(given_up_chats, RECOVERED_AT_ONCE)
+        for conversation_id in orphans:
             asked_at = time.monotonic()
             done = await journal.do(TakeTurn(conversation_id, doorbell.instance))
             if done.lease is not None:
@@ -1007,8 +1017,22 @@ def orphaned_chats(limit: int) -> list[int]:
     return list(Conversation.objects.orphaned(timezone.now()).values_list("pk", flat=True)[:limit])
 
 
+def given_up_chats(limit: int) -> list[int]:
+    return list(Conversation.objects.given_up().values_list("pk", flat=True)[:limit])
+
+
 def due_chats(limit: int) -> list[tuple[int, str]]:
     return list(Conversation.objects.expired(timezone.now()).values_list("pk", "session_id")[:limit])
+
+
+async def forget_leases() -> None:
+    """Of turns that ended a while ago: a chat that goes on would only get another one."""
+    over = await journal.read(old_leases, FORGOTTEN_AT_ONCE)
+    await asyncio.gather(*(journal.do(ForgetLease(conversation_id)) for conversation_id in over))
+
+
+def old_leases(limit: int) -> list[int]:
+    return list(Conversation.objects.had_a_turn(timezone.now() - FORGET_AFTER).values_list("pk", flat=True)[:limit])
 
 
 def place_in_line(conversation_id: int) -> int:

@@ -192,8 +192,8 @@ def delete_fact(conversation: Conversation, user: Any, fact_id: int) -> set[int]
         AuditEntry.record("desk.forgotten", conversation.session_id, user.get_username(), fact=fact_id)
     shown_in = {conversation.pk, fact.conversation_id}
     if fact.user_id:
-        theirs = Conversation.objects.filter(user_id=fact.user_id, verified=True).order_by("-updated_at")
-        shown_in |= set(theirs.values_list("pk", flat=True)[:MOST_TOLD])
+        theirs = Conversation.objects.filter(user_id=fact.user_id, verified=True)
+        shown_in |= set(theirs.newest_first(MOST_TOLD).values_list("pk", flat=True))
     return shown_in
 
 

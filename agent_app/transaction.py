@@ -8,7 +8,7 @@ ORM's share of a message (a queryset, a model instance, a wrapped cursor) costs 
 import functools
 import operator
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,6 +24,8 @@ from agent_app.models.conversations import ENTRY_COLUMNS, Conversation, Entry, M
 from agent_app.models.desk import Ticket
 from agent_app.models.mail import Mail
 from agent_app.models.turns import (
+    BUSY_COLUMNS,
+    CALM_COLUMNS,
     CHANGED_COLUMNS,
     ROW_COLUMNS,
     Act,
@@ -61,6 +63,7 @@ class Group:
             terms = current_terms()
             ids = {act.conversation_id for act in self.acts}
             rows = log.lock_rows(ids, self.patient)
+            calm = {id_: calm_columns_of(row) for id_, row in rows.items()}
             left_out = log.locked_elsewhere(ids - rows.keys()) if len(rows) < len(ids) and not self.patient else ()
             found = self._find(log)
             self._read_intents(rows)
@@ -68,7 +71,14 @@ class Group:
                 None if act.conversation_id in left_out else self._decide(act, rows, found, now, terms)
                 for act in self.acts
             ]
-            log.write([row for row in rows.values() if row.changed])
+            changed = [row for row in rows.values() if row.changed]
+            log.insert(changed)
+            busy: list[Row] = []
+            moved: list[Row] = []
+            for row in changed:
+                (busy if calm_columns_of(row) == calm[row.id] else moved).append(row)
+            log.update(busy, BUSY_COLUMNS)
+            log.update(moved, CHANGED_COLUMNS)
             self._write_intents(rows, now)
             self._write_records(rows)
             self.in_doubt = True
@@ -155,15 +165,20 @@ OFFER_COLUMNS = (
     *("state", "created_at", "expires_at", "changed_at"),
 )
 LETTER_COLUMNS = ("kind", "conversation_id", "event", "state", "due_at", "attempts")
-UPDATE_COLUMNS = ("id", *CHANGED_COLUMNS)
 SENT_COLUMNS = ("conversation_id", "role", "client_id")  # of a Key
-TIME_PLACES = tuple(
-    ROW_COLUMNS.index(name) for name in ("live_until", "turn_until", "closed_at", "updated_at", "waiting_since")
-)
+TIMES = {"live_until", "turn_until", "closed_at", "updated_at", "active_at", "waiting_since"}
+TIME_PLACES = tuple(ROW_COLUMNS.index(name) for name in TIMES)
 columns_of = operator.attrgetter(*ROW_COLUMNS)
+calm_columns_of = operator.attrgetter(*CALM_COLUMNS)
 MOST_KNOWN = 10_000  # rows kept between two groups, a kilobyte each
 
 # ruff: noqa: S608 - every name in these statements is our own
+
+
+@functools.cache
+def reader(names: tuple[str, ...]) -> tuple[Callable[[Row], tuple[Any, ...]], list[int]]:
+    """What reads these columns of a row; and which of them are times, counted from 1."""
+    return operator.attrgetter(*names), [place for place, name in enumerate(names, 1) if name in TIMES]
 
 
 def values(mark: str, rows: int, columns: int) -> str:
@@ -192,9 +207,9 @@ def insert(table: str, columns: tuple[str, ...], mark: str, rows: int) -> str:
 
 
 @functools.cache
-def update_rows(mark: str, rows: int) -> str:
-    changes = ", ".join(f"{name} = v.column{place}" for place, name in enumerate(UPDATE_COLUMNS, 1) if place > 1)
-    changed = f"(VALUES {values(mark, rows, len(UPDATE_COLUMNS))}) AS v"
+def update_rows(columns: tuple[str, ...], mark: str, rows: int) -> str:
+    changes = ", ".join(f"{name} = v.column{place}" for place, name in enumerate(columns, 2))
+    changed = f"(VALUES {values(mark, rows, len(columns) + 1)}) AS v"
     return f"UPDATE {CONVERSATIONS} SET {changes} FROM {changed} WHERE {CONVERSATIONS}.id = v.column1"
 
 
@@ -205,9 +220,9 @@ def insert_records() -> str:
 
 
 @functools.cache
-def update_records() -> str:
-    changes = ", ".join(f"{name} = v.{name}" for name in CHANGED_COLUMNS)
-    changed = recordset(Conversation, UPDATE_COLUMNS)
+def update_records(columns: tuple[str, ...]) -> str:
+    changes = ", ".join(f"{name} = v.{name}" for name in columns)
+    changed = recordset(Conversation, ("id", *columns))
     return f"UPDATE {CONVERSATIONS} SET {changes} FROM {changed} WHERE {CONVERSATIONS}.id = v.id"
 
 
@@ -297,7 +312,7 @@ class Dialect:
             places += [columns[0] for columns in found]
         return places
 
-    def write(self, changed: Sequence[Row]) -> None:
+    def insert(self, changed: Sequence[Row]) -> None:
         messages = [self.message(row.id, entry) for row in changed for entry in row.entries]
         tickets = [self.ticket(row, ticket) for row in changed for ticket in row.tickets]
         self.insert_messages(messages)
@@ -311,15 +326,14 @@ class Dialect:
             self.db.execute(owe, flat(piece))
         for piece in chunks(tickets):
             self.db.execute(insert(TICKETS, TICKET_COLUMNS, self.mark, len(piece)), flat(piece))
-        self.update_conversations([self.columns(row) for row in changed])
 
     def insert_messages(self, messages: Sequence[Sequence[Any]]) -> None:
         for piece in chunks(messages):
             self.db.execute(insert(MESSAGES, MESSAGE_COLUMNS, self.mark, len(piece)), flat(piece))
 
-    def update_conversations(self, changed: Sequence[Sequence[Any]]) -> None:
-        for piece in chunks(changed):
-            self.db.execute(update_rows(self.mark, len(piece)), flat(piece))
+    def update(self, changed: Sequence[Row], columns: tuple[str, ...]) -> None:
+        for piece in chunks([self.columns(row, columns) for row in changed]):
+            self.db.execute(update_rows(columns, self.mark, len(piece)), flat(piece))
 
     def ticket(self, row: Row, ticket: Any) -> Sequence[Any]:
         made = self.time(row.updated_at)
@@ -354,28 +368,13 @@ class Dialect:
             self.json(entry.details) if entry.details else None,
         )
 
-    def columns(self, row: Row) -> Sequence[Any]:
-        return (
-            row.id,
-            row.state,
-            row.last_seq,
-            row.customer_count,
-            row.asked_upto,
-            row.answered_upto,
-            self.time(row.live_until),
-            row.turn_holder,
-            self.time(row.turn_until),
-            row.turn_fence,
-            row.turn_attempts,
-            row.turn_stop,
-            row.ticket,
-            row.assignee_id,
-            self.time(row.closed_at),
-            row.closed_reason,
-            self.time(row.updated_at),
-            self.time(row.waiting_since),
-            row.nobody_told,
-        )
+    def columns(self, row: Row, names: tuple[str, ...]) -> Sequence[Any]:
+        """Its id, and these."""
+        read, times = reader(names)
+        columns = [row.id, *read(row)]
+        for place in times:
+            columns[place] = self.time(columns[place])
+        return columns
 
 
 class Known(threading.local):
@@ -501,9 +500,10 @@ class PostgresLog(Dialect):
         if messages:
             self.db.execute(insert_records(), [as_records(MESSAGE_COLUMNS, messages)])
 
-    def update_conversations(self, changed: Sequence[Sequence[Any]]) -> None:
+    def update(self, changed: Sequence[Row], columns: tuple[str, ...]) -> None:
         if changed:
-            self.db.execute(update_records(), [as_records(UPDATE_COLUMNS, changed)])
+            records = as_records(("id", *columns), [self.columns(row, columns) for row in changed])
+            self.db.execute(update_records(columns), [records])
 
 
 def dialect() -> Dialect:

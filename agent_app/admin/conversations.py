@@ -42,14 +42,11 @@ def tickets_of_it() -> QuerySet[Ticket]:
 
 
 class ConversationChangeList(CursorChangeList):
-    """Newest first; the cursor is the last row's (updated_at, id), which the index is ordered by."""
+    """Newest first; the cursor is the last row's (updated_at, id)."""
 
     def read(self) -> tuple[list[Conversation], str | None]:
-        rows = self.queryset.order_by("-updated_at", "-id")
         cursor = self.params.get(CURSOR)
-        if cursor:
-            rows = rows.filter(before(cursor))
-        page = list(rows[: self.list_per_page + 1])
+        page = list(self.queryset.newest_first(self.list_per_page + 1, place(cursor) if cursor else None))
         shown = page[: self.list_per_page]
         return shown, after(shown[-1]) if len(page) > len(shown) else None
 
@@ -58,14 +55,13 @@ def after(last: Conversation) -> str:
     return f"{last.updated_at.isoformat()}~{last.pk}"
 
 
-def before(cursor: str) -> Q:
-    """The rows past that cursor. ValueError unless it is one."""
+def place(cursor: str) -> tuple[datetime, int]:
+    """The row that the page before ended with. ValueError unless it is a cursor."""
     moment, _, pk = cursor.partition("~")
     when, last = datetime.fromisoformat(moment), int(pk)
     if when.tzinfo is None:
         raise ValueError(cursor)
-    # The first comparison is what the index is sought by; the rest breaks ties.
-    return Q(updated_at__lte=when) & (Q(updated_at__lt=when) | Q(pk__lt=last))
+    return when, last
 
 
 @admin.register(Conversation)

@@ -92,8 +92,7 @@ def answers_since(since: datetime) -> Answers:
 
     Through the conversations: they have an index by time, messages have none.
     """
-    moved = Conversation.objects.filter(updated_at__gte=since).order_by("-updated_at").values_list("pk", flat=True)
-    newest = list(moved[: SAMPLE + 1])
+    newest = list(Conversation.objects.moved_since(since).newest_first(SAMPLE + 1).values_list("pk", flat=True))
     lately = Q(created_at__gte=since)
     chats = (
         Message.objects.filter(conversation__in=newest[:SAMPLE])

@@ -64,7 +64,7 @@ def matching(conversations: ConversationQuerySet, words: str) -> list[int]:
     found = set(conversations.filter(named).values_list("pk", flat=True)[:MOST_FOUND])
     tickets = Ticket.objects.filter(number=words.upper())
     found |= set(conversations.filter(pk__in=tickets.values("conversation")).values_list("pk", flat=True))
-    recent = list(conversations.order_by("-updated_at", "-id").values_list("pk", flat=True)[:SEARCHED])
+    recent = list(conversations.newest_first(SEARCHED).values_list("pk", flat=True))
     said = Message.objects.filter(conversation__in=recent, text__icontains=words)
     found |= set(said.values_list("conversation", flat=True).distinct())
     return list(found)
@@ -73,17 +73,15 @@ def matching(conversations: ConversationQuerySet, words: str) -> list[int]:
 def page(wanted: Wanted, cursor: str, limit: int) -> tuple[list[Conversation], str | None]:
     """Whoever waits longest comes first, elsewhere whoever changed last; and the next page's cursor."""
     found = with_last(wanted.conversations())
+    place = parsed(cursor) if cursor else None
     if wanted.by_wait:
         found = found.filter(waiting_since__isnull=False).order_by("waiting_since", "id")
-    else:
-        found = found.order_by("-updated_at", "-id")
-    if cursor:
-        when, last = parsed(cursor)
-        if wanted.by_wait:
+        if place is not None:
+            when, last = place
             found = found.filter(Q(waiting_since__gte=when) & (Q(waiting_since__gt=when) | Q(pk__gt=last)))
-        else:
-            found = found.filter(Q(updated_at__lte=when) & (Q(updated_at__lt=when) | Q(pk__lt=last)))
-    rows = list(found[: limit + 1])
+        rows = list(found[: limit + 1])
+    else:
+        rows = list(found.newest_first(limit + 1, place))
     shown = rows[:limit]
     if len(rows) == len(shown):
         return shown, None

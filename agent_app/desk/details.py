@@ -57,8 +57,8 @@ def previous(conversation: Conversation) -> list[dict[str, Any]]:
         return []
     others = Conversation.objects.filter(user_id=conversation.user_id, verified=conversation.verified)
     first = Message.objects.filter(conversation=OuterRef("pk"), role=Message.Role.CUSTOMER).order_by("seq")
-    others = others.exclude(pk=conversation.pk).order_by("-updated_at")
-    shown = others.annotate(asked=Subquery(first.values(start=Substr("text", 1, READ_OF_A_TEXT))[:1]))
+    newest = others.exclude(pk=conversation.pk).newest_first(PREVIOUS)
+    shown = newest.annotate(asked=Subquery(first.values(start=Substr("text", 1, READ_OF_A_TEXT))[:1]))
     return [
         {
             "id": other.thread_id,
@@ -67,7 +67,7 @@ def previous(conversation: Conversation) -> list[dict[str, Any]]:
             "last_seq": other.last_seq,
             "preview": to_text(other.asked or "")[:PREVIEW],
         }
-        for other in shown[:PREVIOUS]
+        for other in shown
     ]
 
 

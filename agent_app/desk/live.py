@@ -259,8 +259,8 @@ def changes_of(ids: Iterable[int]) -> list[Change]:
 
 def newest_changes() -> dict[int, Told]:
     """How the conversations stand that changed in the last moments."""
-    lately = Conversation.objects.filter(updated_at__gte=timezone.now() - LOOK_BACK).order_by("-updated_at", "-id")
-    rows = lately.values_list("pk", "state", "assignee", "last_seq")[:MOST_AT_ONCE]
+    lately = Conversation.objects.moved_since(timezone.now() - LOOK_BACK).newest_first(MOST_AT_ONCE)
+    rows = lately.values_list("pk", "state", "assignee", "last_seq")
     return {pk: (state, assignee, last_seq) for pk, state, assignee, last_seq in rows}
 
 

@@ -18,7 +18,13 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import connection, models
 from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.utils import timezone
+
+# What an index is ordered by moves in steps: what changes with each message is in no index, so that PostgreSQL puts a
+# row's new version beside the old one (HOT) and no entry into each of twelve indexes. `active_at` is at most this far
+# behind `updated_at`, and a chat lives up to this much longer than it has to.
+STEP = timedelta(seconds=10)
 
 ASKED_FOR_EMAIL = "your e-mail address"  # the words by which a text of the desk's asks for one
 EMAIL = re.compile(r"[^\s<>,;:()\[\]\"']+@[^\s<>,;:()\[\]\"']+[^\s<>,;:()\[\]\"'.!?]")
@@ -138,14 +144,45 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         )
 
     def unanswered(self) -> "ConversationQuerySet":
-        """Chats in which a customer waits for the agent. Served by a partial index."""
-        return self.filter(
-            asked_upto__gt=F("answered_upto"), state__in=[Conversation.State.AI, Conversation.State.WAITING]
-        )
+        """Chats in which a customer waits for the agent."""
+        # "Neither … nor": by the index of states SQLite would read every chat that is open.
+        others = [Conversation.State.HUMAN, Conversation.State.CLOSED]
+        return self.filter(asked_upto__gt=F("answered_upto")).exclude(state__in=others)
 
     def orphaned(self, now: datetime) -> "ConversationQuerySet":
-        """A customer waits and nobody holds the turn: the log is the queue."""
-        return self.unanswered().filter(Q(turn_until=None) | Q(turn_until__lt=now))
+        """A customer waits and nobody holds the turn: the log is the queue. Served by a partial index, which holds the
+        chats with a turn, and those that had one lately.
+        """
+        return self.unanswered().filter(turn_until__lt=now)
+
+    def given_up(self) -> "ConversationQuerySet":
+        """A customer waits, and no index knows of it: what an instance of an earlier version gave back. Reads every
+        chat that is open.
+        """
+        agents = [Conversation.State.AI, Conversation.State.WAITING]
+        return self.unanswered().filter(state__in=agents, turn_until=None)
+
+    def had_a_turn(self, before: datetime) -> "ConversationQuerySet":
+        """A lease ran out before then, and nobody waits: no use to look at them again. Served by the same index."""
+        return self.filter(turn_until__lt=before, turn_holder=None, asked_upto__lte=F("answered_upto"))
+
+    def moved_since(self, since: datetime) -> "ConversationQuerySet":
+        return self.filter(active_at__gt=since - STEP, updated_at__gte=since)
+
+    def newest_first(self, most: int, before: tuple[datetime, int] | None = None) -> "ConversationQuerySet":
+        """Those that moved last, in the order of (updated_at, id), `most` of them; past that place if there is one.
+
+        The index knows `active_at`, which may be a STEP behind: what it says of the last of them, less a step, bounds
+        what is sorted.
+        """
+        found = self
+        if before is not None:
+            when, pk = before
+            found = found.filter(active_at__lte=when).filter(Q(updated_at__lt=when) | Q(updated_at=when, pk__lt=pk))
+        last = found.order_by("-active_at", "-id").values_list("active_at", flat=True)[most - 1 : most]
+        for active_at in last:
+            found = found.filter(active_at__gt=active_at - STEP)
+        return found.order_by("-updated_at", "-id")[:most]
 
     def expired(self, now: datetime) -> "ConversationQuerySet":
         """Chats that have run out: with the AI, answered, past their time. Served by a partial index."""
@@ -156,6 +193,15 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         if not days:
             return self.none()
         return self.filter(state=Conversation.State.CLOSED, closed_at__lt=now - timedelta(days=days))
+
+
+class ActiveAt(models.DateTimeField):
+    """As of a new conversation's `updated_at`; the journal moves it."""
+
+    def pre_save(self, instance: models.Model, add: bool) -> Any:
+        if add:
+            setattr(instance, self.attname, instance.updated_at)  # type: ignore[attr-defined]
+        return super().pre_save(instance, add)
 
 
 class Conversation(models.Model):
@@ -178,6 +224,7 @@ class Conversation(models.Model):
     ticket = models.CharField(max_length=16, null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
+    active_at = ActiveAt(db_default=Now(), editable=False, help_text="updated_at in steps, for the indexes")
     closed_at = models.DateTimeField(null=True, blank=True)
     closed_reason = models.CharField(max_length=32, null=True, blank=True)
     waiting_since = models.DateTimeField(null=True, blank=True, help_text="a person was asked for, and none came yet")
@@ -200,20 +247,13 @@ class Conversation(models.Model):
 
     class Meta:
         indexes = [
-            models.Index(
-                fields=["turn_until"],
-                name="conversation_unanswered",
-                condition=Q(asked_upto__gt=F("answered_upto"), state__in=["ai", "waiting"]),
-            ),
-            models.Index(
-                fields=["live_until"],
-                name="conversation_expiring",
-                condition=Q(asked_upto__lte=F("answered_upto"), state="ai"),
-            ),
-            models.Index(fields=["state", "-updated_at", "-id"], name="conversation_by_state"),
-            models.Index(fields=["-updated_at", "-id"], name="conversation_recent"),
+            # None of them knows a column that every message changes: see STEP.
+            models.Index(fields=["turn_until"], name="conversation_had_a_turn", condition=Q(turn_until__isnull=False)),
+            models.Index(fields=["state", "live_until"], name="conversation_lives", condition=Q(state="ai")),
+            models.Index(fields=["state", "-active_at", "-id"], name="conversation_state_active"),
+            models.Index(fields=["-active_at", "-id"], name="conversation_active"),
             models.Index(fields=["created_at"], name="conversation_opened"),
-            models.Index(fields=["user_id", "-updated_at"], name="conversation_of_user"),
+            models.Index(fields=["user_id", "-active_at"], name="conversation_user_active"),
             models.Index(
                 fields=["waiting_since", "id"], name="conversation_waiting", condition=Q(waiting_since__isnull=False)
             ),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from agent_app.models.conversations import Entry, new_message_id
+from agent_app.models.conversations import STEP, Entry, new_message_id
 
 AI, WAITING, HUMAN, CLOSED = "ai", "waiting", "human", "closed"
 ANSWERED_BY_AGENT = (AI, WAITING)
@@ -153,6 +153,7 @@ class Row:
     closed_at: datetime | None
     closed_reason: str | None
     updated_at: datetime
+    active_at: datetime
     user_id: str | None
     verified: bool
     waiting_since: datetime | None = None  # a person was asked for then, and none has come yet
@@ -172,10 +173,16 @@ class Row:
         entry.seq = self.last_seq
         entry.created_at = now
         self.entries.append(entry)
-        self.keep_alive(now + terms.session)
-        self.updated_at = now
-        self.changed = True
+        if now + terms.session > self.live_until:
+            self.live_until = now + terms.session + STEP
+        self.has_moved(now)
         return entry
+
+    def has_moved(self, now: datetime) -> None:
+        self.updated_at = now
+        if not timedelta(0) <= now - self.active_at < STEP:
+            self.active_at = now
+        self.changed = True
 
     def keep_alive(self, until: datetime) -> None:
         """Nothing moves `live_until` back."""
@@ -243,7 +250,14 @@ class Row:
         return self.lease()
 
     def free_turn(self) -> None:
-        self.turn_holder = self.turn_until = self.turn_stop = None
+        """`turn_until` stays what it was, in its index, until `ForgetLease`: the next turn moves it once."""
+        self.turn_holder = self.turn_stop = None
+        self.changed = True
+
+    def wait_for_anyone(self, now: datetime) -> None:
+        """The customer waits and nobody has the turn: whoever looks next finds it."""
+        if self.turn_until is None or self.turn_until > now:
+            self.turn_until = now
         self.changed = True
 
     def record(self, action: str, actor: str | None, **details: Any) -> None:
@@ -257,6 +271,7 @@ class Row:
         self.turn_fence += 1
         self.turn_attempts = 0
         self.free_turn()
+        self.turn_until = None
 
     def hand_over(self, ticket: NewTicket, now: datetime) -> bool:
         """Asks for a person; False where one was asked for, or has come, before."""
@@ -267,8 +282,7 @@ class Row:
         self.nobody_told = False
         self.ticket = ticket.number
         self.tickets.append(ticket)
-        self.updated_at = now
-        self.changed = True
+        self.has_moved(now)
         return True
 
     def give_to(self, staff_id: int) -> None:
@@ -284,7 +298,7 @@ class Row:
         self.waiting_since = None
         self.closed_at = now
         self.closed_reason = reason
-        self.updated_at = now
+        self.has_moved(now)
 
 
 IN_MEMORY = {"entries", "tickets", "offers", "records", "letters", "settled", "intent", "changed"}
@@ -292,6 +306,12 @@ IN_MEMORY = {"entries", "tickets", "offers", "records", "letters", "settled", "i
 ROW_COLUMNS = tuple(column.name for column in fields(Row) if column.name not in IN_MEMORY)
 CONSTANT_COLUMNS = {"id", "thread_id", "session_id", "user_id", "verified"}
 CHANGED_COLUMNS = tuple(name for name in ROW_COLUMNS if name not in CONSTANT_COLUMNS)
+# Those that a message changes and no index knows; a message that changes no other is written without the others.
+BUSY_COLUMNS = (
+    *("last_seq", "customer_count", "asked_upto", "answered_upto", "updated_at"),
+    *("turn_holder", "turn_fence", "turn_attempts", "turn_stop"),
+)
+CALM_COLUMNS = tuple(name for name in CHANGED_COLUMNS if name not in BUSY_COLUMNS)
 
 
 @dataclass(slots=True)  # not frozen: see Lease
@@ -404,6 +424,8 @@ class CustomerMessage(Act):
         row.asked_upto = entry.seq
         row.customer_count += 1
         lease = row.take_turn(self.holder, now, terms) if self.holder else None
+        if row.turn_holder is None and row.customer_waits:
+            row.wait_for_anyone(now)
         return outcome(row, entry=entry, entries=(entry,), lease=lease)
 
     def repeated(self, row: Row, found: Entry, now: datetime) -> Outcome:
@@ -545,8 +567,8 @@ class GiveBack(Act):
         if not row.belongs_to(self.lease):
             return outcome(row, refused="lost")
         row.turn_attempts = max(0, row.turn_attempts - 1)
-        row.turn_holder = row.turn_until = None
-        row.changed = True
+        row.turn_holder = None
+        row.wait_for_anyone(now)
         return outcome(row)
 
 
@@ -563,6 +585,17 @@ class TakeTurn(Act):
             # A stop that its holder did not live to obey is obeyed by whoever takes the turn over.
             row.turn_stop = lease.turn
         return outcome(row, lease=lease, stopped=lease is not None and asked_to_stop)
+
+
+@dataclass(slots=True)
+class ForgetLease(Act):
+    """Takes a chat in which nobody waits out of those that are looked at for a turn that nobody holds."""
+
+    def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        if row.turn_holder is None and not row.customer_waits and row.turn_until is not None:
+            row.turn_until = None
+            row.changed = True
+        return outcome(row)
 
 
 @dataclass(slots=True)

@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 
-from agent_app.models.conversations import Entry
+from agent_app.models.conversations import STEP, Conversation, Entry
 from agent_app.models.turns import (
+    BUSY_COLUMNS,
+    ROW_COLUMNS,
     AgentReply,
     AskForPerson,
     Close,
     CustomerMessage,
     Expire,
+    ForgetLease,
     GiveBack,
     KeepAlive,
     Lease,
@@ -54,6 +57,7 @@ def new_row(**values: Any) -> Row:
         "closed_at": None,
         "closed_reason": None,
         "updated_at": NOW,
+        "active_at": NOW,
         "user_id": None,
         "verified": False,
     }
@@ -95,11 +99,60 @@ def test_a_draining_instance_takes_no_turn() -> None:
 def test_a_message_keeps_the_chat_alive_and_never_moves_its_end_back() -> None:
     row = new_row()
     asked(row)
-    assert row.live_until == NOW + TERMS.session
+    assert row.live_until == NOW + TERMS.session + STEP
     KeepAlive(1, NOW + timedelta(days=1)).on(row, NOW, TERMS)
     KeepAlive(1, NOW).on(row, NOW, TERMS)
     asked(row)
     assert row.live_until == NOW + timedelta(days=1)
+
+
+def test_what_indexes_know_moves_in_steps() -> None:
+    row = new_row()
+    asked(row)
+    until = row.live_until
+    asked(row, at=NOW + STEP - timedelta(seconds=1))
+    assert (row.live_until, row.active_at) == (until, NOW)
+    assert row.live_until >= row.updated_at + TERMS.session
+    asked(row, at=NOW + STEP + timedelta(seconds=1))
+    assert (row.live_until, row.active_at) == (row.updated_at + TERMS.session + STEP, row.updated_at)
+
+
+def test_a_clock_that_is_behind_leaves_no_chat_ahead_of_its_last_move() -> None:
+    row = new_row(active_at=NOW + timedelta(hours=1))
+    asked(row)
+    assert row.active_at == row.updated_at == NOW
+
+
+def test_no_index_knows_a_column_that_every_message_changes() -> None:
+    known = {name.removeprefix("-") for index in Conversation._meta.indexes for name in index.fields}
+    for index in Conversation._meta.indexes:
+        known |= {name for name in ROW_COLUMNS if index.condition is not None and name in str(index.condition)}
+    assert known >= {"turn_until", "live_until", "active_at", "waiting_since"}
+    assert known.isdisjoint(BUSY_COLUMNS)
+
+
+def test_whoever_looks_finds_a_question_that_nobody_has_taken() -> None:
+    row = new_row()
+    CustomerMessage(1, "hello", holder=None).on(row, NOW, TERMS)
+    assert row.turn_until == NOW
+    lease = TakeTurn(1, "A").on(row, NOW, TERMS).lease
+    assert lease is not None
+    GiveBack(1, lease).on(row, NOW + timedelta(seconds=1), TERMS)
+    assert row.turn_until == NOW + timedelta(seconds=1)
+
+
+def test_a_lease_is_forgotten_once_nobody_waits() -> None:
+    row = new_row()
+    lease = leased(row)
+    ForgetLease(1).on(row, NOW, TERMS)
+    assert row.turn_until == NOW + TERMS.lease
+    AgentReply(1, lease, "hi").on(row, NOW, TERMS)
+    assert (row.turn_holder, row.turn_until) == (None, NOW + TERMS.lease)
+    ForgetLease(1).on(row, NOW, TERMS)
+    assert row.turn_until is None
+    CustomerMessage(1, "again", holder=None).on(row, NOW, TERMS)
+    ForgetLease(1).on(row, NOW, TERMS)
+    assert row.turn_until == NOW
 
 
 def test_a_message_past_the_rate_writes_nothing() -> None:

@@ -271,7 +271,7 @@ class Model:
             answered_upto=row.answered_upto,
             has_run_out=row.live_until == PAST,
             holder=row.turn_holder,
-            until=row.turn_until,
+            until=row.turn_until if row.turn_holder is not None else None,  # else it says where to look, and no more
             attempts=min(row.turn_attempts, LAST_ATTEMPT) if self.attempts else 0,
             instances=tuple(aged(instance) for instance in world.instances) if moved else world.instances,
         )
@@ -297,6 +297,7 @@ class Model:
             closed_at=None,
             closed_reason=None,
             updated_at=NOW,
+            active_at=NOW,
             user_id=None,
             verified=False,
         )

@@ -165,7 +165,7 @@ class Command(BaseCommand):
 
     def foretell(self, report: Report, now: datetime) -> None:
         expired = Conversation.objects.expired(now).order_by("live_until")
-        old = Conversation.objects.past_retention(now).order_by("updated_at")
+        old = Conversation.objects.past_retention(now).order_by("active_at")
         report.conversations_closed, report.conversations_deleted = expired.count(), old.count()
         report.messages_deleted = Message.objects.filter(conversation__in=old.order_by()).count()
         self.say(f"Conversations to close: {report.conversations_closed}.")
@@ -285,9 +285,9 @@ def batches_deleted(now: datetime, size: int = DELETED_AT_ONCE) -> Iterator[Coun
 
 def delete_batch(now: datetime, size: int) -> Counter[str]:
     with transaction.atomic():
-        # By the index (state, updated_at): a chat's end is its last change, so the oldest come first.
+        # By the index (state, active_at): a chat's end is its last change, so the oldest come first.
         old = Conversation.objects.past_retention(now).select_for_update(skip_locked=True)
-        chats = dict(old.order_by("updated_at", "id").values_list("pk", "session_id")[:size])
+        chats = dict(old.order_by("active_at", "id").values_list("pk", "session_id")[:size])
         return forget_chats(chats, RETENTION) if chats else Counter()
 
 

@@ -47,7 +47,7 @@ lint: setup ## format, rules, types, import contracts, Django's checks, the API 
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 
-BENCHMARKS := chat cleanup desk
+BENCHMARKS := cleanup desk chat
 bench: setup ## the benchmarks, one table each
 	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 

@@ -22,12 +22,24 @@ import httpx
 import orjson
 import uvloop
 
+from benchmarks.bars import Bars
 from benchmarks.chat_client import LightSocket, LightStream
 from benchmarks.chat_peer import Chainlit
 from benchmarks.chat_rig import Result, Server, Step, measure
 from tests.conftest import ValkeyServer
 from tests.faults.postgres import PostgresServer, programs
 
+# Durable acks and full turns by one server process, as ratios to the bare Channels echo: by database and sockets.
+RATIOS = {
+    ("sqlite", 50): (1.0, 0.35),
+    ("sqlite", 200): (1.2, 0.45),
+    ("postgres", 50): (1.3, 0.5),
+    ("postgres", 200): (1.6, 0.6),
+}
+MOST_CPU = 10  # of a turn, in CPU of a bare ASGI echo
+MOST_DELTA = 60  # ms
+MOST_ACK = 25  # ms, or three times a bare fsync
+MOST_MEMORY = 60  # KB
 TEXT = "Where is my order? I am waiting for it since Monday."
 numbers = itertools.count()
 
@@ -96,8 +108,8 @@ async def taken_over(server: Server) -> None:
     await asyncio.to_thread(server.manage, "shell", "--no-imports", "-v0", "-c", code)
 
 
-async def compare(servers: Sequence[Server], sockets: int, rounds: int, seconds: float) -> float:
-    """Prints the table; gives the durable acks a second."""
+async def compare(servers: Sequence[Server], sockets: int, rounds: int, seconds: float) -> dict[str, Result]:
+    """Prints the table, and gives it."""
     acks = await chats(servers, sockets, b'"type":"ack"')
     await taken_over(servers[0])
     rows: dict[str, list[Step]] = {
@@ -121,7 +133,19 @@ async def compare(servers: Sequence[Server], sockets: int, rounds: int, seconds:
         )
     ratio = results["full turn"].cost / results["bare ASGI echo"].cost
     print(f"full turn's CPU against the bare ASGI echo's: {ratio:.1f} ×", flush=True)
-    return results["durable ack"].rate
+    return results
+
+
+def judge(bars: Bars, database: str, sockets: int, results: dict[str, Result]) -> None:
+    """By one server process: the bars are ratios to the bare Channels echo, and to the bare ASGI echo's CPU."""
+    echo, turn = results["bare Channels echo"].rate, results["full turn"]
+    acks, turns = RATIOS[database, sockets]
+    for name, bar, rate in (("acks", acks, results["durable ack"].rate), ("turns", turns, turn.rate)):
+        bars.add(f"{name}, {database}, {sockets} sockets, × echo", f"≥ {bar}", f"{rate / echo:.2f}", rate >= bar * echo)
+    cpu = turn.cost / results["bare ASGI echo"].cost
+    bars.add(
+        f"a turn's CPU, {database}, {sockets} sockets, × ASGI echo", f"≤ {MOST_CPU}", f"{cpu:.1f}", cpu <= MOST_CPU
+    )
 
 
 async def compare_peer(server: Server, peer: Chainlit, sockets: int, rounds: int, seconds: float) -> None:
@@ -267,23 +291,31 @@ async def memory_of_sockets(server: Server, count: int) -> tuple[float, float]:
     return (after - between) / count / 1024, (between - before) / count / 1024
 
 
-def row(name: str, times: list[float]) -> None:
+def row(name: str, times: list[float]) -> tuple[float, float]:
+    """Prints it; gives p95 and p99."""
     ordered = sorted(times)
     p50, p95, p99 = (ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000 for share in (0.5, 0.95, 0.99))
     print(f"{name:44} {p50:8.1f} {p95:8.1f} {p99:8.1f}")
+    return p95, p99
 
 
-async def single_figures(server: Server, folder: Path, rate: float) -> None:
+async def single_figures(server: Server, folder: Path, rate: float, database: str, bars: Bars) -> None:
     print(f"\n{'milliseconds':44} {'p50':>8} {'p95':>8} {'p99':>8}")
-    row("first delta after send, idle", await first_delta(server, 200))
+    delta, _ = row("first delta after send, idle", await first_delta(server, 200))
+    bars.add(f"first delta, {database}, p95 in ms", f"≤ {MOST_DELTA}", f"{delta:.1f}", delta <= MOST_DELTA)
     acks, disk = await ack_times(server, folder, rate / 10)
-    row(f"ack at a tenth of the load ({rate / 10:.0f}/s)", acks)
-    row("a bare write and fsync of 4 KB at the same", disk)
+    _, ack = row(f"ack at a tenth of the load ({rate / 10:.0f}/s)", acks)
+    _, fsync = row("a bare write and fsync of 4 KB at the same", disk)
+    if database == "sqlite":
+        most = max(MOST_ACK, 3 * fsync)
+        bars.add("ack at a tenth of the load, sqlite, p99 in ms", f"≤ {most:.0f}", f"{ack:.1f}", ack <= most)
     row("a turn over SSE", await streamed(server, 50))
     row("resume of 200 messages", await resume(server, 200, 30))
     row("a message to 50 sockets of its chat", await fan_out(server, 50, 50))
     chat, echo = await memory_of_sockets(server, 500)
     print(f"memory of an idle socket: chat {chat:.0f} KB, bare Channels echo {echo:.0f} KB")
+    over = chat - echo
+    bars.add(f"an idle socket, {database}, KB over the echo's", f"≤ {MOST_MEMORY}", f"{over:.0f}", over <= MOST_MEMORY)
 
 
 # ---- the run ----
@@ -308,7 +340,7 @@ async def running(folder: Path, redis_url: str, database: str, instances: int) -
             postgres.stop("fast")
 
 
-async def main() -> None:
+async def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=float, default=3.0)
@@ -319,6 +351,7 @@ async def main() -> None:
     chosen = options.parse_args()
     sizes = [int(size) for size in chosen.sockets.split(",")]
     os.sched_setaffinity(0, {1})
+    bars = Bars()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         folder.chmod(0o755)  # noqa: ASYNC240 - nothing else runs yet; PostgreSQL does not run as root
@@ -330,15 +363,20 @@ async def main() -> None:
                     print(f"\n## {database}, {instances} instance{'s' * (instances > 1)}")
                     place = folder / f"{database}{instances}"
                     async with running(place, valkey.url, database, instances) as servers:
-                        rates = [await compare(servers, size, chosen.rounds, chosen.seconds) for size in sizes]
+                        tables = {size: await compare(servers, size, chosen.rounds, chosen.seconds) for size in sizes}
                         if instances == 1:
-                            await single_figures(servers[0], place, max(rates))
+                            for size, table in tables.items():
+                                if (database, size) in RATIOS:
+                                    judge(bars, database, size, table)
+                            most = max(table["durable ack"].rate for table in tables.values())
+                            await single_figures(servers[0], place, most, database, bars)
                         if instances == 1 and database == "sqlite" and Chainlit.is_installed(chosen.peers):
                             async with Chainlit.running(chosen.peers, place) as peer:
                                 await compare_peer(servers[0], peer, 50, chosen.rounds, chosen.seconds)
         finally:
             valkey.stop()
+    return bars.tell()
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    raise SystemExit(uvloop.run(main()))

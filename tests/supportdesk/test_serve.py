@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from django.db import connection
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -153,6 +155,17 @@ def test_a_database_that_is_away_does_not(tmp_path: Path) -> None:
     desk.start()
     answer = httpx.get(f"{desk.url}/readyz", timeout=PATIENCE)
     assert (answer.status_code, answer.json()["parts"]["database"]["state"]) == (503, "down")
+    assert desk.stop() == 0
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="not for PostgreSQL: it has no file to lock")
+def test_a_file_that_another_process_has_locked_does_not_either(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    with sqlite3.connect(desk.environ["DATABASE_URL"].removeprefix("sqlite:///"), isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        desk.start()
+        other.execute("ROLLBACK")
+    assert open_chat(desk)["state"] == "ai"
     assert desk.stop() == 0
 
 

@@ -87,7 +87,8 @@ REPLY_AGAIN = 0.5  # seconds until an answer that could not be stored is tried a
 RECOVERED_AT_ONCE = 50
 EXPIRED_AT_ONCE = 200
 THOROUGH_LOOK = 12  # every so many looks for orphans, that for those which no index knows
-FORGOTTEN_AT_ONCE = 5000
+FORGOTTEN_AT_ONCE = 1000
+FORGOTTEN_TOGETHER = 20
 FORGET_AFTER = timedelta(minutes=1)  # since a lease ran out
 
 ASKED_FOR_PERSON = (
@@ -980,10 +981,10 @@ class Engine:
 
     async def _recover(self) -> None:
         """Takes over turns that nobody holds, closes chats whose time is over, and forgets leases that are."""
-        looks = itertools.count()
+        looks, more = itertools.count(), False
         while True:
             try:
-                await self._take_orphans(thoroughly=next(looks) % THOROUGH_LOOK == 0)
+                more = await self._take_orphans(thoroughly=next(looks) % THOROUGH_LOOK == 0 or more)
                 await expire_due()
                 await forget_leases()
             except Unavailable:
@@ -992,13 +993,13 @@ class Engine:
                 logger.exception("recovery.failed")
             await asyncio.sleep(settings.TURN_RECOVERY_INTERVAL)
 
-    async def _take_orphans(self, thoroughly: bool) -> None:
+    async def _take_orphans(self, thoroughly: bool) -> bool:
+        """Whether the next look should be a thorough one, too."""
         if self.turns.draining:
-            return
+            return False
         orphans = await journal.read(orphaned_chats, RECOVERED_AT_ONCE)
-        if thoroughly:
-            orphans += await journal.read(given_up_chats, RECOVERED_AT_ONCE)
-        for conversation_id in orphans:
+        given_up = await journal.read(given_up_chats, RECOVERED_AT_ONCE) if thoroughly else []
+        for conversation_id in orphans + given_up:
             asked_at = time.monotonic()
             done = await journal.do(TakeTurn(conversation_id, doorbell.instance))
             if done.lease is not None:
@@ -1006,6 +1007,7 @@ class Engine:
                 self.turns.begin(done.lease, asked_at)
                 if done.stopped:
                     doorbell.ring(Ring(conversation_id, stop=done.lease.turn))
+        return len(given_up) == RECOVERED_AT_ONCE
 
 
 def as_part(breaker: dict[str, Any]) -> dict[str, Any]:
@@ -1028,7 +1030,9 @@ def due_chats(limit: int) -> list[tuple[int, str]]:
 async def forget_leases() -> None:
     """Of turns that ended a while ago: a chat that goes on would only get another one."""
     over = await journal.read(old_leases, FORGOTTEN_AT_ONCE)
-    await asyncio.gather(*(journal.do(ForgetLease(conversation_id)) for conversation_id in over))
+    for start in range(0, len(over), FORGOTTEN_TOGETHER):  # customers' messages go between
+        some = over[start : start + FORGOTTEN_TOGETHER]
+        await asyncio.gather(*(journal.do(ForgetLease(conversation_id)) for conversation_id in some))
 
 
 def old_leases(limit: int) -> list[int]:

@@ -438,8 +438,8 @@ class SqliteLog(Dialect):
 LOCK_ROWS = f"SELECT {', '.join(ROW_COLUMNS)} FROM {CONVERSATIONS} WHERE id = ANY(%s::bigint[]) ORDER BY id FOR UPDATE"
 
 
-# The statements are prepared once a connection, perhaps while the tables were empty: the planner must not take that for
-# what they will be. All of them find their rows by an index.
+# The statements are prepared once a connection, perhaps while the tables are empty: the planner must not read whole
+# tables for that reason until they are analysed next.
 BEGIN_BY_INDEX = (
     "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; "
     "SELECT clock_timestamp()"
@@ -451,6 +451,8 @@ def prepared_cursor(connection: Any) -> Any:
     them into it.
     """
     from psycopg import Cursor  # only where it is the database's driver
+
+    connection.prepare_threshold = 0  # Django sets None, with which psycopg prepares nothing, whatever it is asked
 
     class Prepared(Cursor[Any]):
         def execute(self, query: Any, params: Any = None, **options: Any) -> Any:

@@ -50,47 +50,45 @@ class CustomerSupportAgent:
         the responder's.
         """
         deed, said = context.deed, ""
+        answer: Answer | None = None
         try:
             if deed is not None:
-                yield Text(deed.text)
-                said = deed.text
-                if not context.asked:
-                    done = Answer(deed.text, (), (), deed.confirm, None, deed.tools_used)
-                    answer, more = where_things_stand(context, done)
-                    if more:
-                        yield Text(more)
-                    yield answer
-                    return
-                yield Text("\n\n")
-                said += "\n\n"
-            escalation = await self.judge(context)
-            if escalation is not None:
+                said = deed.text if not context.asked else f"{deed.text}\n\n"
+                yield Text(said)
+            if deed is not None and not context.asked:
+                done = Answer(deed.text, (), (), deed.confirm, None, deed.tools_used)
+                answer, more = where_things_stand(context, done)
+                if more:
+                    yield Text(more)
+            elif (escalation := await self.judge(context)) is not None:
                 waiting = context.state != "ai"
                 text = (catalogue.STILL_WAITING if waiting else catalogue.HANDED_OVER).format(ticket=context.ticket)
                 text = f"{text} {context.away}".strip()
+                answer = after(deed, Answer(text, escalation=None if waiting else escalation))
                 yield Text(text)
-                yield after(deed, Answer(text, escalation=None if waiting else escalation))
-                return
-            async with aclosing(
-                Until(context.deadline - RESERVE, self.responder.respond(context, self.tools))
-            ) as events:
-                async for event in events:
-                    if isinstance(event, Answer):
-                        answer, more = the_whole(context, event)
-                        if more:
-                            yield Text(more)
-                        yield answer
-                        return
-                    if isinstance(event, Text):
-                        said += event.text
-                    yield event
-            raise RuntimeError("the responder ended without an answer")
+            else:
+                async with aclosing(
+                    Until(context.deadline - RESERVE, self.responder.respond(context, self.tools))
+                ) as events:
+                    async for event in events:
+                        if isinstance(event, Answer):
+                            answer, more = the_whole(context, event)
+                            if more:
+                                yield Text(more)
+                            break
+                        if isinstance(event, Text):
+                            said += event.text
+                        yield event
+                    else:
+                        raise RuntimeError("the responder ended without an answer")
         except Exception:
             logger.exception("turn.failed thread=%s", context.thread_id)
-        sorry = Text(f"\n\n{catalogue.TROUBLE}" if said else catalogue.TROUBLE)
-        yield sorry
-        deed = deed or Deed("")
-        yield Answer(said + sorry.text, confirm=deed.confirm, tools_used=deed.tools_used)
+        if answer is None:
+            sorry = Text(f"\n\n{catalogue.TROUBLE}" if said else catalogue.TROUBLE)
+            yield sorry
+            deed = deed or Deed("")
+            answer = Answer(said + sorry.text, confirm=deed.confirm, tools_used=deed.tools_used)
+        yield answer
 
 
 def the_whole(context: TurnContext, answer: Answer) -> tuple[Answer, str]:

@@ -48,8 +48,9 @@ class Migration(migrations.Migration):
                 db_default=Now(), editable=False, help_text="updated_at in steps, for the indexes"
             ),
         ),
-        migrations.RunPython(as_they_stand, migrations.RunPython.noop),
+        # Every row is written while there are few indexes.
         *(migrations.RemoveIndex("Conversation", name) for name in OLD),
-        *(migrations.AddIndex("Conversation", models.Index(name=name, **index)) for name, index in NEW.items()),
         migrations.RunPython(leave_room, migrations.RunPython.noop),
+        migrations.RunPython(as_they_stand, migrations.RunPython.noop),
+        *(migrations.AddIndex("Conversation", models.Index(name=name, **index)) for name, index in NEW.items()),
     ]

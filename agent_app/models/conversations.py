@@ -25,6 +25,7 @@ from django.utils import timezone
 # row's new version beside the old one (HOT) and no entry into each of twelve indexes. `active_at` is at most this far
 # behind `updated_at`, and a chat lives up to this much longer than it has to.
 STEP = timedelta(seconds=10)
+SPARE = 50  # rows
 
 ASKED_FOR_EMAIL = "your e-mail address"  # the words by which a text of the desk's asks for one
 EMAIL = re.compile(r"[^\s<>,;:()\[\]\"']+@[^\s<>,;:()\[\]\"']+[^\s<>,;:()\[\]\"'.!?]")
@@ -166,6 +167,12 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """A lease ran out before then, and nobody waits: no use to look at them again. Served by the same index."""
         return self.filter(turn_until__lt=before, turn_holder=None, asked_upto__lte=F("answered_upto"))
 
+    def out_of_step(self) -> "ConversationQuerySet":
+        """Those that an instance of an earlier version moved, which knew no `active_at`: no list finds them in time.
+        Reads every row.
+        """
+        return self.filter(Q(updated_at__gte=F("active_at") + STEP) | Q(active_at__gt=F("updated_at")))
+
     def moved_since(self, since: datetime) -> "ConversationQuerySet":
         return self.filter(active_at__gt=since - STEP, updated_at__gte=since)
 
@@ -173,13 +180,13 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """Those that moved last, in the order of (updated_at, id), `most` of them; past that place if there is one.
 
         The index knows `active_at`, which may be a STEP behind: what it says of the last of them, less a step, bounds
-        what is sorted.
+        what is sorted. A few SPARE ones are within the bound, for between the two looks some may move out of it.
         """
         found = self
         if before is not None:
             when, pk = before
             found = found.filter(active_at__lte=when).filter(Q(updated_at__lt=when) | Q(updated_at=when, pk__lt=pk))
-        last = found.order_by("-active_at", "-id").values_list("active_at", flat=True)[most - 1 : most]
+        last = found.order_by("-active_at", "-id").values_list("active_at", flat=True)[most + SPARE :][:1]
         for active_at in last:
             found = found.filter(active_at__gt=active_at - STEP)
         return found.order_by("-updated_at", "-id")[:most]

@@ -254,10 +254,10 @@ class Row:
         self.turn_holder = self.turn_stop = None
         self.changed = True
 
-    def wait_for_anyone(self, now: datetime) -> None:
-        """The customer waits and nobody has the turn: whoever looks next finds it."""
-        if self.turn_until is None or self.turn_until > now:
-            self.turn_until = now
+    def wait_for_anyone(self, now: datetime, terms: Terms) -> None:
+        """The customer waits and nobody has the turn: whoever looks next finds it, also by a clock that is behind."""
+        if self.turn_until is None or self.turn_until > now - terms.lease:
+            self.turn_until = now - terms.lease
         self.changed = True
 
     def record(self, action: str, actor: str | None, **details: Any) -> None:
@@ -425,7 +425,7 @@ class CustomerMessage(Act):
         row.customer_count += 1
         lease = row.take_turn(self.holder, now, terms) if self.holder else None
         if row.turn_holder is None and row.customer_waits:
-            row.wait_for_anyone(now)
+            row.wait_for_anyone(now, terms)
         return outcome(row, entry=entry, entries=(entry,), lease=lease)
 
     def repeated(self, row: Row, found: Entry, now: datetime) -> Outcome:
@@ -568,7 +568,7 @@ class GiveBack(Act):
             return outcome(row, refused="lost")
         row.turn_attempts = max(0, row.turn_attempts - 1)
         row.turn_holder = None
-        row.wait_for_anyone(now)
+        row.wait_for_anyone(now, terms)
         return outcome(row)
 
 

@@ -317,6 +317,34 @@ def test_more_than_small_talk(text: str) -> None:
     assert reply_to(text) is None
 
 
+@pytest.mark.parametrize("text", ["a" + "!" * 7998 + "a", "🙂" * 8000, "ha " * 2666, "no thanks, " * 727, "a." * 4000])
+def test_no_message_keeps_the_event_loop_while_it_is_looked_at_for_small_talk(text: str) -> None:
+    """A run of signs before a last letter took 0.6 s, ten such messages of one customer five."""
+    taken = []
+    for _ in range(3):
+        began = time.thread_time()
+        reply_to("\n".join([text] * 10))
+        taken.append(time.thread_time() - began)
+    assert min(taken) < 0.2
+
+
+class BreaksWhenClosed:
+    """A responder that fails after it has answered."""
+
+    async def respond(self, context: TurnContext, tools: Mapping[str, Tool]) -> AsyncIterator[Event]:
+        try:
+            yield Text("Yes.")
+            yield Answer("Yes.")
+        finally:
+            raise OSError("the connection was closed")
+
+
+async def test_an_answer_that_was_given_stays_the_one_answer() -> None:
+    talk = Talk(CustomerSupportAgent(BreaksWhenClosed(), {}))
+    assert (await talk.say("Do you ship to Norway?")).text == "Yes."
+    assert sum(isinstance(event, Answer) for event in talk.events) == 1
+
+
 async def test_a_wish_for_a_person_names_the_ticket(agent: CustomerSupportAgent) -> None:
     answer = await Talk(agent).say("I want to talk to a human")
     assert answer.escalation is not None

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from agent_app import chat
 from agent_app.journal import journal
+from agent_app.management.commands.cleanup import put_in_step
 from agent_app.models import Conversation
 from agent_app.models.conversations import STEP
 
@@ -127,3 +128,16 @@ def test_what_an_earlier_version_gave_back_is_found_by_the_thorough_look() -> No
     due = row("due", turn_until=NOW - timedelta(seconds=1))
     assert set(Conversation.objects.given_up().values_list("pk", flat=True)) == {given_up}
     assert set(Conversation.objects.orphaned(NOW).values_list("pk", flat=True)) == {due}
+
+
+@pytest.mark.integration
+@pytest.mark.django_db(transaction=True)
+def test_cleanup_finds_again_what_an_earlier_version_moved(chats: list[Conversation]) -> None:
+    moved = chats[0]
+    later = NOW + timedelta(minutes=5)
+    Conversation.objects.filter(pk=moved.pk).update(updated_at=later)
+    Conversation.objects.filter(pk=chats[1].pk).update(active_at=F("updated_at") + STEP)
+    assert set(Conversation.objects.out_of_step().values_list("pk", flat=True)) == {moved.pk, chats[1].pk}
+    put_in_step()
+    assert not Conversation.objects.out_of_step().exists()
+    assert Conversation.objects.newest_first(1).get().pk == moved.pk

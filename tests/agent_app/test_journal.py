@@ -6,7 +6,7 @@ import sys
 import threading
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -23,14 +23,17 @@ from agent_app.models.turns import (
     Assign,
     Close,
     CustomerMessage,
+    KeepAlive,
     Lease,
     NewTicket,
     Outcome,
     Release,
     Renew,
+    Row,
     StaffReply,
     TakeOver,
     TakeTurn,
+    Terms,
 )
 from agent_app.transaction import Group
 from tests.faults.proxy import Proxy
@@ -295,6 +298,28 @@ async def test_an_answer_in_doubt_is_looked_for_before_it_is_judged(journal: Jou
     again = await journal.do(answer)
     assert (again.repeated, again.refused, again.lease) == (True, None, first.lease)
     assert [role for _, role, _ in await log_of(journal, chat)] == ["customer", "customer", "agent"]
+
+
+@postgres_only
+async def test_postgresql_plans_the_statements_of_a_message_once(journal: Journal) -> None:
+    chat = await new_chat(journal)
+    acts = [said("hello", chat, f"c{number}") for number in range(20)]
+    for act in acts:  # one group each
+        await journal.do(act)
+    counted: list[int] = []
+
+    class Count(KeepAlive):
+        """Looks on the writer's own connection: what is prepared is a session's own."""
+
+        def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+            found = connection.connection.execute(
+                "SELECT sum(generic_plans + custom_plans) FROM pg_prepared_statements"
+            )
+            counted.append(int(found.fetchone()[0] or 0))
+            return super().on(row, now, terms)
+
+    await journal.do(Count(chat, timezone.now()))
+    assert counted[0] >= 3 * len(acts)
 
 
 # ---- several writers on one database ----

@@ -134,11 +134,11 @@ def test_no_index_knows_a_column_that_every_message_changes() -> None:
 def test_whoever_looks_finds_a_question_that_nobody_has_taken() -> None:
     row = new_row()
     CustomerMessage(1, "hello", holder=None).on(row, NOW, TERMS)
-    assert row.turn_until == NOW
+    assert row.turn_until == NOW - TERMS.lease
     lease = TakeTurn(1, "A").on(row, NOW, TERMS).lease
     assert lease is not None
     GiveBack(1, lease).on(row, NOW + timedelta(seconds=1), TERMS)
-    assert row.turn_until == NOW + timedelta(seconds=1)
+    assert row.turn_until == NOW + timedelta(seconds=1) - TERMS.lease
 
 
 def test_a_lease_is_forgotten_once_nobody_waits() -> None:
@@ -152,7 +152,7 @@ def test_a_lease_is_forgotten_once_nobody_waits() -> None:
     assert row.turn_until is None
     CustomerMessage(1, "again", holder=None).on(row, NOW, TERMS)
     ForgetLease(1).on(row, NOW, TERMS)
-    assert row.turn_until == NOW
+    assert row.turn_until == NOW - TERMS.lease
 
 
 def test_a_message_past_the_rate_writes_nothing() -> None:

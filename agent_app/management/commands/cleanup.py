@@ -19,6 +19,7 @@ from django.conf import settings
 from django.core.files.storage import default_storage
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, connection, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from agent_app import chat
@@ -38,6 +39,7 @@ DATABASE_AWAY = 4
 STORE_AWAY = 3  # the exit code when the durable half is done and the store could not be asked
 CLOSED_AT_ONCE = 200
 DELETED_AT_ONCE = 500
+MENDED_AT_ONCE = 500
 SHOWN = 20  # of those that a dry run names
 PATIENCE = 60.0  # seconds without anything done, after which a database that is busy counts as away
 AGAIN = 0.5  # seconds until the next try
@@ -129,6 +131,7 @@ class Command(BaseCommand):
             report.files_deleted += delete_lost_files()
             report.facts_deleted += Fact.objects.expired(now).delete()[0]
             AuditEntry.objects.of_no_chat(now).erase(RETENTION)
+            put_in_step()
             self.finish_erasures(report)
             self.say(
                 f"Conversations: {report.conversations_closed} closed, {report.conversations_deleted} deleted "
@@ -270,6 +273,14 @@ async def close_expired(advance: Callable[[int], None]) -> None:
             before = due
             advance(closed)
             await asyncio.sleep(manners.pause())
+
+
+def put_in_step() -> None:
+    """What instances of an earlier version moved while others ran this one: the lists find it again."""
+    ids = list(Conversation.objects.out_of_step().values_list("pk", flat=True))
+    for start in range(0, len(ids), MENDED_AT_ONCE):
+        some = Conversation.objects.out_of_step().filter(pk__in=ids[start : start + MENDED_AT_ONCE])
+        some.update(active_at=F("updated_at"))
 
 
 def batches_deleted(now: datetime, size: int = DELETED_AT_ONCE) -> Iterator[Counter[str]]:

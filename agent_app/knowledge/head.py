@@ -3,6 +3,8 @@
 Kernel ridge regression with a Gaussian kernel on the vectors. On Banking77 it beats a logistic head by one point and
 the nearest example by three, needs no epochs, and its leave-out predictions have a closed form: what the model would
 have said of an example, or of a whole article, had it never seen it. Calibration is made of those.
+
+Where there are texts enough, their vectors are turned by a metric of the knowledge's own first: see `metric`.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agent_app.knowledge import metric as metrics
 from agent_app.knowledge.embedding import Vectors
+from agent_app.knowledge.metric import Labels, Metric
 
 WIDTH = 1.0  # the kernel is exp(-WIDTH · squared distance)
 RIDGE = 0.1  # of 0.02 to 0.6, with 5 to 100 examples an article: figures in docs/decisions.md
@@ -20,7 +24,7 @@ DIRECT = 4000
 # Beyond this many weights the head would cost more time and memory than the question's own vector does.
 MOST_WEIGHTS = 20_000_000
 
-Labels = NDArray[np.int32]
+Scores = NDArray[np.float32]
 
 
 def kernel(cosines: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -31,6 +35,7 @@ def kernel(cosines: NDArray[np.float32]) -> NDArray[np.float32]:
 @dataclass(frozen=True, slots=True)
 class Head:
     weights: NDArray[np.float32]  # texts × articles
+    metric: Metric | None = None  # in which the cosines are meant
 
     def scores(self, cosines: NDArray[np.float32]) -> NDArray[np.float32]:
         """For one question's cosines to the head's texts: a score an article, near 1 for a sure one."""
@@ -42,11 +47,20 @@ def worthwhile(texts: int, articles: int) -> bool:
     return articles > 1 and texts >= 2 * articles and texts * articles <= MOST_WEIGHTS
 
 
-def fit(vectors: Vectors, labels: Labels, articles: int) -> Head:
+def fit(vectors: Vectors, labels: Labels, articles: int, with_metric: bool = False) -> Head:
+    """`with_metric`: in one that the texts teach first (see `metric`)."""
+    if not with_metric:
+        return Head(solve(vectors, labels, articles))
+    turn = metrics.learn(vectors, labels)
+    weights = solve(metrics.turned(vectors, turn), labels, articles)
+    return Head(weights, Metric.over(vectors, turn @ turn.T))
+
+
+def solve(vectors: Vectors, labels: Labels, articles: int) -> NDArray[np.float32]:
     targets = one_hot(labels, articles)
     if len(vectors) <= DIRECT:
-        return Head(np.linalg.solve(regularised(vectors), targets).astype(np.float32))
-    return Head(solve_by_steps(vectors, targets))
+        return np.linalg.solve(regularised(vectors), targets).astype(np.float32)
+    return solve_by_steps(vectors, targets)
 
 
 def one_hot(labels: Labels, articles: int) -> NDArray[np.float32]:
@@ -59,51 +73,89 @@ def regularised(vectors: Vectors) -> NDArray[np.float32]:
     return matrix
 
 
+class Unseen:
+    """What the head would say of its own texts, had it not seen them.
+
+    Closed form: y − (inverse of the left-out block of G⁻¹) · (its rows of G⁻¹·Y), with G the regularised kernel.
+    """
+
+    def __init__(self, vectors: Vectors, labels: Labels, articles: int) -> None:
+        self.labels = labels
+        self.targets = one_hot(labels, articles)
+        self.inverse = np.linalg.inv(regularised(vectors))
+        self.weights = self.inverse @ self.targets
+
+    def known(self, rows: NDArray[np.int64]) -> Scores:
+        """With each text's article's other texts known."""
+        scores: Scores = self.targets[rows] - self.weights[rows] / self.inverse[rows, rows][:, None]
+        return scores
+
+    def foreign(self, rows: NDArray[np.int64]) -> Scores:
+        """With none of these texts known."""
+        scores: Scores = self.targets[rows] - np.linalg.solve(self.inverse[np.ix_(rows, rows)], self.weights[rows])
+        return scores
+
+    def pairs(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Of each of these texts that has a next one of its article: whether the head is right about it without it, and
+        without the next one, too.
+        """
+        order = rows[np.argsort(self.labels[rows], kind="stable")]
+        first, second = order[:-1], order[1:]
+        paired = self.labels[first] == self.labels[second]
+        first, second = first[paired], second[paired]
+        a, b, c = self.inverse[first, first], self.inverse[first, second], self.inverse[second, second]
+        rest = c[:, None] * self.weights[first] - b[:, None] * self.weights[second]
+        both = self.targets[first] - rest / (a * c - b * b)[:, None]
+        right = self.labels[first]
+        return self.known(first).argmax(axis=1) == right, both.argmax(axis=1) == right
+
+
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """What the head says of a text it has not seen: with its article's other texts known, and with none of them."""
+    """What the head says of texts that it has not seen (texts × articles), each with its article's other texts known,
+    and with none of them.
 
-    text: int
-    known: NDArray[np.float32]
-    foreign: NDArray[np.float32]
-
-
-def leave_out(vectors: Vectors, labels: Labels, articles: int) -> Iterator[LeftOut]:
-    """Closed form: y − (inverse of the left-out block of G⁻¹) · (its rows of G⁻¹·Y), with G the regularised kernel."""
-    inverse = np.linalg.inv(regularised(vectors))
-    targets = one_hot(labels, articles)
-    weights = inverse @ targets
-    for article in range(articles):
-        rows = np.flatnonzero(labels == article)
-        if not len(rows):
-            continue
-        foreign = targets[rows] - np.linalg.solve(inverse[np.ix_(rows, rows)], weights[rows])
-        known = targets[rows] - weights[rows] / inverse[rows, rows][:, None]
-        for place, row in enumerate(rows):
-            yield LeftOut(int(row), known[place], foreign[place])
-
-
-def gain_of_one_more(vectors: Vectors, labels: Labels, articles: int) -> float:
-    """How much more often the head is right for one more text an article: what leaving one out hides.
-
-    The share right with one text left out, less the share right with another of its article gone, too (closed form
-    again, over pairs). The same step once more is what the whole knowledge has over the left-out one.
+    `gain`: how much more often the head is right for one more text an article, which is what leaving one out hides: the
+    share right with one text left out, less the share right with another of its article gone, too. The same step once
+    more is what the whole knowledge has over the left-out one.
     """
-    inverse = np.linalg.inv(regularised(vectors))
-    targets = one_hot(labels, articles)
-    weights = inverse @ targets
-    # Each text with the next of its article: a pair that is gone together.
-    order = np.argsort(labels, kind="stable")
-    first, second = order[:-1], order[1:]
-    paired = labels[first] == labels[second]
-    first, second = first[paired], second[paired]
-    if not len(first):
-        return 0.0
-    a, b, c = inverse[first, first], inverse[first, second], inverse[second, second]
-    both = targets[first] - (c[:, None] * weights[first] - b[:, None] * weights[second]) / (a * c - b * b)[:, None]
-    alone = targets[first] - weights[first] / a[:, None]
-    right = labels[first]
-    return float((alone.argmax(axis=1) == right).mean() - (both.argmax(axis=1) == right).mean())
+
+    known: Scores
+    foreign: Scores
+    gain: float
+
+
+def leave_out(vectors: Vectors, labels: Labels, articles: int, with_metric: bool = False) -> LeftOut:
+    known = np.empty((len(vectors), articles), np.float32)
+    foreign = np.empty_like(known)
+    pairs = []
+    for unseen, asked in passes(vectors, labels, articles, with_metric):
+        known[asked] = unseen.known(asked)
+        for article in np.unique(labels[asked]):
+            rows = np.flatnonzero(labels == article)
+            foreign[rows] = unseen.foreign(rows)
+        pairs.append(unseen.pairs(asked))
+    without_one, without_two = np.concatenate(pairs, axis=1)
+    gain = float(without_one.mean() - without_two.mean()) if without_one.size else 0.0
+    return LeftOut(known, foreign, gain)
+
+
+def passes(
+    vectors: Vectors, labels: Labels, articles: int, with_metric: bool
+) -> Iterator[tuple[Unseen, NDArray[np.int64]]]:
+    """Which texts to ask, in turn, of what has not seen them.
+
+    A metric that a text has taught knows it, however closed the form: with that, 4.8% of the answers were wrong where
+    3.5% had been. So the articles are asked by halves, each in the metric that the other half teaches. (Halves of each
+    article's texts for `known` and of the articles for `foreign` take twice as long, and promise no better.)
+    """
+    if not with_metric:
+        yield Unseen(vectors, labels, articles), np.arange(len(vectors))
+        return
+    chosen = np.random.default_rng(0).permutation(articles) % 2 == 0
+    for half in (chosen[labels], ~chosen[labels]):
+        turn = metrics.learn(vectors[~half], labels[~half])
+        yield Unseen(metrics.turned(vectors, turn), labels, articles), np.flatnonzero(half)
 
 
 def solve_by_steps(vectors: Vectors, targets: NDArray[np.float32], steps: int = 40) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from functools import cached_property
@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent_app.knowledge import head as heads
+from agent_app.knowledge import metric as metrics
 from agent_app.knowledge.calibration import FEATURES, Calibration, Outcome, calibrate
 from agent_app.knowledge.embedding import DATA, Vectors
-from agent_app.knowledge.head import Head
+from agent_app.knowledge.head import Head, LeftOut
 from agent_app.knowledge.lexical import LexicalIndex, Matches
+from agent_app.knowledge.metric import Metric
 from agent_app.knowledge.passages import Passage, Source, parts_of
 from agent_app.knowledge.rows import named_rows, rarity
 from agent_app.knowledge.spelling import Speller
@@ -159,7 +161,8 @@ class KnowledgeIndex:
         known, new = np.flatnonzero(places >= 0), np.flatnonzero(places < 0)
         weights[np.ix_(known, kept)] = earlier.head.weights[np.ix_(places[known], taken)]
         weights[new, self.article_of[self.taught[new]]] = 1 / (1 + heads.RIDGE)
-        return replace(self, head=Head(weights))
+        metric = earlier.head.metric
+        return replace(self, head=Head(weights, metric and Metric.over(self.vectors[self.taught], metric.matrix)))
 
     def unit_texts(self) -> list[str]:
         return [unit.text for number, source in enumerate(self.sources) for unit in units_of(number, source)]
@@ -177,16 +180,18 @@ class KnowledgeIndex:
         if not len(taught):
             return self
         vectors, labels, size = self.vectors[taught], self.article_of[taught], len(self.sources)
-        head = heads.fit(vectors, labels, size) if heads.worthwhile(len(taught), size) else None
-        gain = 0.0
-        if head is not None:
-            some = sample(taught, heads.DIRECT)
-            gain = heads.gain_of_one_more(self.vectors[some], self.article_of[some], size)
+        metric = metrics.worthwhile(int((self.kinds == Kind.QUESTION).sum()), self.vectors.shape[1])
+        head = heads.fit(vectors, labels, size, metric) if heads.worthwhile(len(taught), size) else None
         index = replace(self, head=head)
-        outcomes = list(held_out(index, texts))
-        if outcomes:
-            outcomes += off_topic(index, embed)
-        return replace(index, calibration=calibrate(outcomes, gain=gain))
+        # The closed form needs a whole inverse. Of more texts than that a sample stands for all: a smaller knowledge
+        # base is a little less sure of itself, so the promise errs to the safe side.
+        some = sample(taught, heads.DIRECT)
+        questions = sample(some[self.kinds[some] == Kind.QUESTION], HELD_OUT)
+        if len(questions) < FEWEST_HELD_OUT:
+            return index
+        left_out = heads.leave_out(self.vectors[some], self.article_of[some], size, metric) if head else None
+        outcomes = [*held_out(index, texts, some, questions, left_out), *off_topic(index, embed)]
+        return replace(index, calibration=calibrate(outcomes, gain=left_out.gain if left_out else 0.0))
 
     @property
     def taught(self) -> NDArray[np.int64]:
@@ -260,8 +265,15 @@ class KnowledgeIndex:
 
     def look(self, question: str, vector: NDArray[np.float32]) -> Seen:
         cosines = self.vectors @ vector
-        head = self.head.scores(cosines[self._taught]) if self.head else None
+        head = self.head.scores(self.to_taught(vector, cosines)) if self.head else None
         return Seen(cosines, head, self.lexical.match(terms(question, self._language)))
+
+    def to_taught(self, vector: NDArray[np.float32], cosines: Scores) -> Scores:
+        """The cosines that the head learned from, of those to every unit."""
+        metric = self.head.metric if self.head else None
+        if metric is None:
+            return cosines[self._taught]
+        return metric.cosines((self.vectors @ (metric.matrix @ vector))[self._taught], vector)
 
     def rank(
         self, seen: Seen, without: NDArray[np.bool_] | None = None
@@ -380,6 +392,9 @@ class KnowledgeIndex:
         }
         if self.head is not None:
             arrays["head"] = self.head.weights.astype(np.float16)
+            if self.head.metric is not None:
+                arrays["metric"] = self.head.metric.matrix.astype(np.float16)
+                arrays["lengths"] = self.head.metric.lengths
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         return buffer.getvalue()
@@ -400,7 +415,7 @@ class KnowledgeIndex:
                 vocabulary, arrays["term_starts"], arrays["term_articles"], arrays["term_weights"], len(sources)
             ),
             speller=Speller(split_lines(arrays["words"])),
-            head=Head(arrays["head"].astype(np.float32)) if "head" in arrays else None,
+            head=head_of(arrays),
             calibration=Calibration.from_json(json.loads(split_lines(arrays["calibration"])[0])),
         )
 
@@ -485,37 +500,32 @@ def top(scores: Scores, count: int) -> NDArray[np.int64]:
     return np.argsort(-scores, kind="stable")
 
 
-def held_out(index: KnowledgeIndex, texts: Sequence[str]) -> Iterator[Outcome]:
-    """Every example question (or a sample of them) asked as if it had never been seen: see `calibration`."""
-    # The closed form needs a whole inverse. Of more texts than that a sample stands for all: a smaller knowledge base
-    # is a little less sure of itself, so the promise errs to the safe side.
-    taught = sample(index.taught, heads.DIRECT)
-    questions = sample(taught[index.kinds[taught] == Kind.QUESTION], HELD_OUT)
-    if len(questions) < FEWEST_HELD_OUT:
-        return
+def held_out(
+    index: KnowledgeIndex,
+    texts: Sequence[str],
+    taught: NDArray[np.int64],
+    questions: NDArray[np.int64],
+    left_out: LeftOut | None,
+) -> Iterator[Outcome]:
+    """These example questions asked as if they had never been seen: see `calibration`.
+
+    `left_out`: what a head says of the units that are `taught`, without them.
+    """
     others = np.union1d(taught, np.flatnonzero(index.kinds == Kind.PASSAGE))
-    left_out = {}
-    if index.head is not None:
-        labels = index.article_of[taught]
-        wanted = set(questions.tolist())
-        for left in heads.leave_out(index.vectors[taught], labels, len(index.sources)):
-            unit = int(taught[left.text])
-            if unit in wanted:
-                left_out[unit] = left
+    places = np.searchsorted(taught, questions)
     numbers = np.arange(len(index.sources))
     absent = np.ones(len(index.vectors), bool)
     absent[others] = False
-    for unit, cosines in cosines_of(index.vectors, questions):
+    for place, (unit, cosines) in zip(places, cosines_of(index.vectors, questions), strict=True):
         article = int(index.article_of[unit])
         cosines[absent] = -1.0
         cosines[unit] = -1.0
         matches, foreign_matches = without_text(index, article, texts[unit])
-        out = left_out.get(unit)
-        known = Seen(cosines, out.known if out else None, matches)
+        known = Seen(cosines, left_out.known[place] if left_out else None, matches)
         order, _, features = index.rank(known)
         yield Outcome(features, order[0] == article, article in order[:3], covered=True)
         if len(index.sources) > 1:
-            foreign = Seen(cosines, out.foreign if out else None, foreign_matches)
+            foreign = Seen(cosines, left_out.foreign[place] if left_out else None, foreign_matches)
             _, _, features = index.rank(foreign, without=numbers == article)
             yield Outcome(features, right=False, near=False, covered=False)
 
@@ -553,6 +563,14 @@ def sample(units: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     if len(units) <= most:
         return units
     return np.sort(np.random.default_rng(0).choice(units, most, replace=False))
+
+
+def head_of(arrays: Mapping[str, NDArray[Any]]) -> Head | None:
+    """As stored: an older version's has no metric, and goes on without one until the knowledge changes."""
+    if "head" not in arrays:
+        return None
+    metric = Metric(arrays["metric"].astype(np.float32), arrays["lengths"]) if "metric" in arrays else None
+    return Head(arrays["head"].astype(np.float32), metric)
 
 
 def as_row(source: Source) -> list[Any]:

@@ -8,6 +8,7 @@ from threading import Thread
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from agent_app.knowledge import head as heads
 from agent_app.knowledge.calibration import Calibration, Outcome, calibrate
@@ -273,26 +274,31 @@ def test_head_by_steps_agrees_with_the_direct_solution() -> None:
 
 
 def test_leave_out_is_what_a_head_without_them_would_say() -> None:
-    rng = np.random.default_rng(2)
-    vectors = rng.normal(size=(60, 16)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    labels = np.repeat(np.arange(6), 10).astype(np.int32)
-    left = next(one for one in heads.leave_out(vectors, labels, 6) if one.text == 25)
-    for without, said in ((np.arange(60) != 25, left.known), (labels != labels[25], left.foreign)):
-        head = heads.fit(vectors[without], labels[without], 6)
-        assert head.scores(vectors[without] @ vectors[25]) == pytest.approx(said, abs=0.01)
+    vectors, labels = drawn_around(np.random.default_rng(2), articles=6, each=10, numbers=16)
+    unseen = heads.Unseen(vectors, labels, 6)
+    mine = np.flatnonzero(labels == labels[25])
+    known, foreign = unseen.known(np.array([25]))[0], unseen.foreign(mine)[mine == 25][0]
+    for without, said in ((np.arange(60) != 25, known), (labels != labels[25], foreign)):
+        weights = heads.solve(vectors[without], labels[without], 6)
+        assert heads.Head(weights).scores(vectors[without] @ vectors[25]) == pytest.approx(said, abs=0.01)
 
 
 def test_one_more_text_is_worth_less_the_more_there_are() -> None:
-    rng = np.random.default_rng(4)
-    centres = rng.normal(size=(20, 24))
     gains = []
     for each in (3, 40):
-        labels = np.repeat(np.arange(20), each).astype(np.int32)
-        vectors = (centres[labels] + 1.6 * rng.normal(size=(len(labels), 24))).astype(np.float32)
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        gains.append(heads.gain_of_one_more(vectors, labels, 20))
+        vectors, labels = drawn_around(np.random.default_rng(4), articles=20, each=each, numbers=24)
+        without_one, without_two = heads.Unseen(vectors, labels, 20).pairs(np.arange(len(labels)))
+        gains.append(without_one.mean() - without_two.mean())
     assert gains[0] > 0.03 > gains[1]
+
+
+def drawn_around(
+    rng: np.random.Generator, articles: int, each: int, numbers: int
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    labels = np.repeat(np.arange(articles), each).astype(np.int32)
+    vectors = rng.normal(size=(articles, numbers))[labels] + 1.6 * rng.normal(size=(len(labels), numbers))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors.astype(np.float32), labels
 
 
 def test_calibration_answers_as_much_as_the_target_allows() -> None:

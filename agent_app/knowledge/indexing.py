@@ -47,8 +47,8 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY = 0.25  # seconds; one row is read, and whoever changes an article waits for two looks
 AFTER_TROUBLE = 5.0
-# An index of more articles is first published with the earlier head and calibration, which takes no time, and then
-# again with its own.
+# An index of more articles, or with a metric to learn (seconds), is first published with the earlier head and
+# calibration, which takes no time, and then again with its own.
 AT_ONCE = 300
 SEARCHERS = 2  # threads; a search is 10 ms of one core
 READ_TEXTS = 16  # texts that are not in the index whose vectors are kept, for the next question
@@ -121,7 +121,7 @@ class Knowledge:
         index = self.current()
         embed = self._embed_known(index)
         asked = [*also, *nearest(known_questions(index.sources), changed, embed)]
-        return preview(index, sources, asked, embed, index if len(sources) > AT_ONCE else None)
+        return preview(index, sources, asked, embed, index if takes_long(sources, index) else None)
 
     async def beside(self, work: Callable[..., Result], *arguments: object) -> Result:
         """Runs what needs the model off the event loop, on the threads that search."""
@@ -310,7 +310,7 @@ class Knowledge:
         sources = published_sources(self._index)
         kept = KeptVectors(embedder)
         earlier = self._index if self._index is not None and self._index.sources else None
-        if earlier is not None and len(sources) > AT_ONCE:
+        if earlier is not None and takes_long(sources, earlier):
             self._publish(KnowledgeIndex.build(sources, kept.embed, earlier), embedder, revision - 1)
         self._publish(KnowledgeIndex.build(sources, kept.embed), embedder, revision)
         # One that is kept could hold what an erasure has taken since. An instance with another embedder builds its own.
@@ -342,6 +342,10 @@ class Knowledge:
 
 
 EMPTY = KnowledgeIndex.build([], lambda texts: np.zeros((len(texts), 1), np.float32))
+
+
+def takes_long(sources: Sequence[Source], earlier: KnowledgeIndex) -> bool:
+    return len(sources) > AT_ONCE or (earlier.head is not None and earlier.head.metric is not None)
 
 
 def published_sources(earlier: KnowledgeIndex | None = None) -> list[Source]:

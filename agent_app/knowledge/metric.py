@@ -106,7 +106,7 @@ def gradient(vectors: Vectors, labels: Labels, turn: Matrix) -> Matrix:
     others = same.sum(axis=1, keepdims=True)
     likely = np.exp(units @ units.T / np.float32(TEMPERATURE))
     np.fill_diagonal(likely, 0)
-    likely /= likely.sum(axis=1, keepdims=True)
+    likely /= np.maximum(likely.sum(axis=1, keepdims=True), np.float32(SHORTEST))
     # By the cosines: what is, less what should be.
     wrong = np.where(others > 0, likely - same / np.maximum(others, 1), np.float32(0))
     pull = (wrong + wrong.T) @ units / np.float32(TEMPERATURE * len(vectors))

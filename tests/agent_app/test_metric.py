@@ -9,6 +9,7 @@ import pytest
 from agent_app.knowledge import head as heads
 from agent_app.knowledge import metric as metrics
 from agent_app.knowledge.embedding import Vectors
+from agent_app.knowledge.indexing import takes_long
 from agent_app.knowledge.metric import Labels, Metric
 from agent_app.knowledge.passages import Source
 from agent_app.knowledge.retrieval import KnowledgeIndex
@@ -168,6 +169,11 @@ def test_what_is_published_at_once_has_the_earlier_metric() -> None:
     assert quick.head.metric.matrix is earlier.head.metric.matrix
     assert quick.search("gloves question 2", embed).hits[0].source.slug == "gloves"
     assert quick.search("tents question 2", embed).hits[0].source.slug == "tents"
+
+
+def test_what_has_a_metric_to_learn_is_published_before() -> None:
+    assert takes_long(articles(8), KnowledgeIndex.build(articles(7), embed))
+    assert not takes_long(articles(3), KnowledgeIndex.build(articles(2), embed))
 
 
 def test_fewer_questions_than_directions_teach_none() -> None:

@@ -88,7 +88,9 @@ def cases(
     for name in sets:
         rows = read_questions(data / name / "train.jsonl")
         random.Random(seed).shuffle(rows)
-        aside = max(int(len(rows) * ASIDE), min(asked, len(rows) // 2))
+        aside = int(len(rows) * ASIDE)
+        if asked > MOST_ASKED:
+            aside = max(aside, min(asked, len(rows) // 2))
         questions, examples = rows[: min(aside, asked)], rows[aside:]
         outside = data / name / "oos_val.jsonl"
         if outside.exists():

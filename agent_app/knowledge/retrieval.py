@@ -180,8 +180,8 @@ class KnowledgeIndex:
         if not len(taught):
             return self
         vectors, labels, size = self.vectors[taught], self.article_of[taught], len(self.sources)
-        metric = metrics.worthwhile(int((self.kinds == Kind.QUESTION).sum()), self.vectors.shape[1])
-        head = heads.fit(vectors, labels, size, metric) if heads.worthwhile(len(taught), size) else None
+        with_metric = metrics.worthwhile(int((self.kinds == Kind.QUESTION).sum()), self.vectors.shape[1])
+        head = heads.fit(vectors, labels, size, with_metric) if heads.worthwhile(len(taught), size) else None
         index = replace(self, head=head)
         # The closed form needs a whole inverse. Of more texts than that a sample stands for all: a smaller knowledge
         # base is a little less sure of itself, so the promise errs to the safe side.
@@ -189,7 +189,7 @@ class KnowledgeIndex:
         questions = sample(some[self.kinds[some] == Kind.QUESTION], HELD_OUT)
         if len(questions) < FEWEST_HELD_OUT:
             return index
-        left_out = heads.leave_out(self.vectors[some], self.article_of[some], size, metric) if head else None
+        left_out = heads.leave_out(self.vectors[some], self.article_of[some], size, with_metric) if head else None
         outcomes = [*held_out(index, texts, some, questions, left_out), *off_topic(index, embed)]
         return replace(index, calibration=calibrate(outcomes, gain=left_out.gain if left_out else 0.0))
 

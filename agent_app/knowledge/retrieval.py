@@ -391,7 +391,9 @@ class KnowledgeIndex:
             "calibration": lines([json.dumps(self.calibration.to_json())]),
         }
         if self.head is not None:
-            arrays["head"] = self.head.weights.astype(np.float16)
+            # An older version, which knows no metric, must not take its weights for those of plain cosines.
+            name = "head" if self.head.metric is None else "head_in_metric"
+            arrays[name] = self.head.weights.astype(np.float16)
             if self.head.metric is not None:
                 arrays["metric"] = self.head.metric.matrix.astype(np.float16)
                 arrays["lengths"] = self.head.metric.lengths
@@ -567,10 +569,10 @@ def sample(units: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 
 def head_of(arrays: Mapping[str, NDArray[Any]]) -> Head | None:
     """As stored: an older version's has no metric, and goes on without one until the knowledge changes."""
-    if "head" not in arrays:
-        return None
-    metric = Metric(arrays["metric"].astype(np.float32), arrays["lengths"]) if "metric" in arrays else None
-    return Head(arrays["head"].astype(np.float32), metric)
+    if "head_in_metric" in arrays:
+        metric = Metric(arrays["metric"].astype(np.float32), arrays["lengths"])
+        return Head(arrays["head_in_metric"].astype(np.float32), metric)
+    return Head(arrays["head"].astype(np.float32)) if "head" in arrays else None
 
 
 def as_row(source: Source) -> list[Any]:

@@ -10,22 +10,22 @@ import re
 import secrets
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import connection, models
-from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models import ExpressionWrapper, F, Q, Subquery, Value
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 # What an index is ordered by moves in steps: what changes with each message is in no index, so that PostgreSQL puts a
 # row's new version beside the old one (HOT) and no entry into each of twelve indexes. `active_at` is at most this far
 # behind `updated_at`, and a chat lives up to this much longer than it has to.
 STEP = timedelta(seconds=10)
-SPARE = 50  # rows
+EVER = datetime(1, 1, 1, tzinfo=UTC)
 
 ASKED_FOR_EMAIL = "your e-mail address"  # the words by which a text of the desk's asks for one
 EMAIL = re.compile(r"[^\s<>,;:()\[\]\"']+@[^\s<>,;:()\[\]\"']+[^\s<>,;:()\[\]\"'.!?]")
@@ -180,16 +180,18 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """Those that moved last, in the order of (updated_at, id), `most` of them; past that place if there is one.
 
         The index knows `active_at`, which may be a STEP behind: what it says of the last of them, less a step, bounds
-        what is sorted. A few SPARE ones are within the bound, for between the two looks some may move out of it.
+        what is sorted.
         """
         found = self
         if before is not None:
             when, pk = before
-            found = found.filter(active_at__lte=when).filter(Q(updated_at__lt=when) | Q(updated_at=when, pk__lt=pk))
-        last = found.order_by("-active_at", "-id").values_list("active_at", flat=True)[most + SPARE :][:1]
-        for active_at in last:
-            found = found.filter(active_at__gt=active_at - STEP)
-        return found.order_by("-updated_at", "-id")[:most]
+            # A row that somebody made by hand may be a little ahead.
+            found = found.filter(active_at__lt=when + STEP)
+            found = found.filter(Q(updated_at__lt=when) | Q(updated_at=when, pk__lt=pk))
+        last = Subquery(found.order_by("-active_at", "-id").values("active_at")[most - 1 : most])
+        bound = ExpressionWrapper(last - STEP, output_field=models.DateTimeField())
+        sought = found.filter(active_at__gt=Coalesce(bound, Value(EVER)))
+        return sought.order_by("-updated_at", "-id")[:most]
 
     def expired(self, now: datetime) -> "ConversationQuerySet":
         """Chats that have run out: with the AI, answered, past their time. Served by a partial index."""

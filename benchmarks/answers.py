@@ -129,7 +129,8 @@ def systems(
     measured = measure(asked)
     alike = per_label([(one.question.label, one.right) for one in asked if one.question.label is not None])
     per_cent = 100 * measured["accuracy"], alike, in_per_cent(measured["oos_auroc"])
-    yield "this project", (*per_cent, measured["answered"], measured["wrong_among_answered"], measured["ece"])
+    wrong = measured["wrong_among_answered"]  # None where nothing is answered
+    yield "this project", (*per_cent, measured["answered"], np.nan if wrong is None else wrong, measured["ece"])
     if alone:
         return
     labels = sorted({example.label for example in examples if example.label})

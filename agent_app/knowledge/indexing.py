@@ -20,6 +20,7 @@ import numpy as np
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 
+from agent_app.knowledge import metric as metrics
 from agent_app.knowledge.embedding import (
     Embedder,
     Vectors,
@@ -345,7 +346,9 @@ EMPTY = KnowledgeIndex.build([], lambda texts: np.zeros((len(texts), 1), np.floa
 
 
 def takes_long(sources: Sequence[Source], earlier: KnowledgeIndex) -> bool:
-    return len(sources) > AT_ONCE or (earlier.head is not None and earlier.head.metric is not None)
+    questions = sum(len(source.questions) for source in sources)
+    learns = bool(earlier.sources) and metrics.worthwhile(questions, earlier.vectors.shape[1])
+    return learns or len(sources) > AT_ONCE
 
 
 def published_sources(earlier: KnowledgeIndex | None = None) -> list[Source]:

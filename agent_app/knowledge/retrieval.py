@@ -179,17 +179,20 @@ class KnowledgeIndex:
         taught = self.taught
         if not len(taught):
             return self
-        vectors, labels, size = self.vectors[taught], self.article_of[taught], len(self.sources)
-        with_metric = metrics.worthwhile(int((self.kinds == Kind.QUESTION).sum()), self.vectors.shape[1])
-        head = heads.fit(vectors, labels, size, with_metric) if heads.worthwhile(len(taught), size) else None
-        index = replace(self, head=head)
+        size = len(self.sources)
         # The closed form needs a whole inverse. Of more texts than that a sample stands for all: a smaller knowledge
         # base is a little less sure of itself, so the promise errs to the safe side.
         some = sample(taught, heads.DIRECT)
+        head = left_out = None
+        if heads.worthwhile(len(taught), size):
+            enough = metrics.worthwhile(int((self.kinds == Kind.QUESTION).sum()), self.vectors.shape[1])
+            leave_out = heads.better_left_out if enough else heads.leave_out
+            left_out = leave_out(self.vectors[some], self.article_of[some], size)
+            head = heads.fit(self.vectors[taught], self.article_of[taught], size, left_out.with_metric)
+        index = replace(self, head=head)
         questions = sample(some[self.kinds[some] == Kind.QUESTION], HELD_OUT)
         if len(questions) < FEWEST_HELD_OUT:
             return index
-        left_out = heads.leave_out(self.vectors[some], self.article_of[some], size, with_metric) if head else None
         outcomes = [*held_out(index, texts, some, questions, left_out), *off_topic(index, embed)]
         return replace(index, calibration=calibrate(outcomes, gain=left_out.gain if left_out else 0.0))
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ from playwright.async_api import Browser, Page, expect
 from tests.browser.chat_page import ChatPage
 from tests.browser.desk_page import BEN, DeskPage, ScriptedStaffDesk
 from tests.chat_client import Chat
-from tests.desk import Desk
+from tests.desk import Desk, collect_static
 from tests.desk_client import Office
 from tests.doors import POSTS, address, doors
 
@@ -23,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]  # on
 # Django's own two-column picker names a span that may have no name; its users keep the picker they know.
 NOT_OURS = ".help-tooltip"
 
-PUBLIC = ("/", "/help/returns/", "/widget/", "/admin/login/", "/nothing/here/")
+PUBLIC = ("/", "/help/returns/", "/widget/", "/admin/login/")
 MORE = ("/admin/", "/admin/password_change/", "/desk/?tab=waiting&q=nobody+says+that")
 ONLY_COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
 BUT_COLOURS = {"rules": {"color-contrast": {"enabled": False}}}
@@ -121,6 +122,18 @@ async def test_what_anybody_sees(somebody: Page, desk: Desk) -> None:
     for path in PUBLIC:
         await somebody.goto(desk.url + path)
         await is_fine(somebody, path)
+
+
+async def test_a_page_that_is_not_there(somebody: Page, tmp_path: Path) -> None:
+    """With DEBUG off: the other one is Django's, and as wide as the fonts of the machine make it."""
+    desk = Desk(tmp_path, DEBUG="false", SECRET_KEY="x" * 50, ALLOWED_HOSTS="127.0.0.1")
+    collect_static(desk.environ)
+    desk.start()
+    try:
+        await somebody.goto(f"{desk.url}/nothing/here/")
+        await is_fine(somebody, "/nothing/here/")
+    finally:
+        desk.stop()
 
 
 async def test_the_api_s_pages(somebody: Page, desk: Desk) -> None:

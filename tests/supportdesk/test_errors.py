@@ -1,8 +1,6 @@
 """What answers where no view does: the error object under /api/, a small page elsewhere, an id on everything."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import httpx
@@ -13,7 +11,7 @@ from django.core.management.base import CommandError
 from pytest_django import Settings
 
 from tests.chat_client import PATIENCE
-from tests.desk import CHECKOUT, Desk
+from tests.desk import Desk, collect_static
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -26,11 +24,6 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     desk.start("--prepare")
     yield desk
     desk.stop()
-
-
-def collect_static(environ: dict[str, str]) -> None:
-    command = [sys.executable, "manage.py", "collectstatic", "--noinput", "-v", "0"]
-    subprocess.run(command, cwd=CHECKOUT, env=environ, check=True)
 
 
 @pytest.fixture(params=["debug", "public"])

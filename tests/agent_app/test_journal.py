@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from agent_app.journal import READERS, Journal
@@ -35,7 +35,7 @@ from agent_app.models.turns import (
     TakeTurn,
     Terms,
 )
-from agent_app.transaction import Group
+from agent_app.transaction import BEGIN_BY_INDEX, Group, select_records
 from tests.faults.proxy import Proxy
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
@@ -320,6 +320,25 @@ async def test_postgresql_plans_the_statements_of_a_message_once(journal: Journa
 
     await journal.do(Count(chat, timezone.now()))
     assert counted[0] >= 3 * len(acts)
+
+
+@postgres_only
+async def test_postgresql_looks_for_a_repeat_by_its_own_index(journal: Journal) -> None:
+    """While nobody had counted a new table's rows, it read all of the chat's messages, by the index of the numbers."""
+    chats = [await new_chat(journal) for _ in range(20)]
+    plans = [await journal.read(plan_of_the_look_for_a_repeat)]
+    for number in range(40):
+        await asyncio.gather(*(journal.do(said("hello", chat, f"c{number}")) for chat in chats))
+        plans.append(await journal.read(plan_of_the_look_for_a_repeat))
+    assert [plan for plan in plans if "message_numbered_once" in plan or "message_sent_once" not in plan] == []
+
+
+def plan_of_the_look_for_a_repeat() -> str:
+    key = '[{"conversation_id": 1, "role": "customer", "client_id": "c1"}]'
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(BEGIN_BY_INDEX.removeprefix("BEGIN; "))
+        cursor.execute(f"EXPLAIN {select_records()}", [key])
+        return "\n".join(line for (line,) in cursor.fetchall())
 
 
 # ---- several writers on one database ----

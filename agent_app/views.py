@@ -56,6 +56,7 @@ from agent_app.serializers import (
     TranscriptSerializer,
     proven_user,
 )
+from agent_app.session import session_statistics
 from agent_app.tools.backend import statuses
 
 T = TypeVar("T")
@@ -422,7 +423,7 @@ def metadata(request: Request, sent: Outcome, reply: Entry | None, pending: bool
         about["pending"] = True
     if settings.CHAT_DEBUG_METADATA:
         about |= {
-            "session_stats": async_to_sync(chat.session_statistics)(),
+            "session_stats": async_to_sync(session_statistics)(),
             "circuit_breakers": statuses(),
             "initialization_mode": settings.AGENT_TOOL_REGISTRY_MODE,
         }

@@ -14,7 +14,7 @@ from django.utils.crypto import constant_time_compare
 from django.utils.decorators import sync_and_async_middleware
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
-from agent_app import chat
+from agent_app.engine import engine
 from agent_app.knowledge.indexing import knowledge
 from agent_app.tools.backend import statuses
 from sessions_app.stores import get_store
@@ -70,7 +70,7 @@ async def states() -> dict[str, dict[str, Any]]:
         "database": await database(),
         "session_store": await session_store(),
         "knowledge": knowledge.status(),
-        **chat.engine.status(),
+        **engine.status(),
     }
     if process.draining:
         parts["draining"] = {"state": "down"}

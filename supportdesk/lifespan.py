@@ -8,8 +8,8 @@ from typing import Any, Protocol
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from agent_app import chat
 from agent_app.desk.live import live
+from agent_app.engine import engine
 from agent_app.knowledge.indexing import knowledge
 from agent_app.reaching import reaching
 from sessions_app.stores import get_store
@@ -41,12 +41,12 @@ class Process:
 
     def parts(self) -> list[Part]:
         """In the order of starting: answers need knowledge, and the sweeper's signals need the chat."""
-        return [knowledge, chat.engine, live, reaching, Sweeper(get_store(), settings.SESSION_CLEANUP_INTERVAL)]
+        return [knowledge, engine, live, reaching, Sweeper(get_store(), settings.SESSION_CLEANUP_INTERVAL)]
 
     async def drain(self, seconds: float) -> None:
         """Tells every socket to come back elsewhere and gives running turns `seconds` to finish."""
         self.draining = True
-        await chat.engine.drain(seconds)
+        await engine.drain(seconds)
 
 
 process = Process()

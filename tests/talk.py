@@ -11,6 +11,7 @@ from agent_app.agent.events import Decision
 from agent_app.agent.loop import CustomerSupportAgent, Judge
 from agent_app.agent.offline import OfflineResponder
 from agent_app.agent.responder import Responder, ResponderOptions
+from agent_app.answering import Turn, TurnRunner
 from agent_app.escalation import judge as by_words
 from agent_app.journal import journal
 from agent_app.models import Confirmation, Conversation
@@ -22,7 +23,7 @@ class Talk:
     def __init__(self, conversation: Conversation) -> None:
         self.conversation = conversation
         self.pk = conversation.pk
-        self.turn_now: chat.Turn | None = None
+        self.turn_now: Turn | None = None
 
     async def ask(self, text: str, decision: Decision | None = None, client_id: str | None = None) -> Lease:
         stored = {"confirmation": decision.confirmation, "agreed": decision.agreed} if decision else None
@@ -36,9 +37,9 @@ class Talk:
 
     def turn(self, lease: Lease, responder: Responder | None = None, judge: Judge = by_words) -> Any:
         """The coroutine that answers. Judged by words alone: without articles there is no meaning to judge by."""
-        runner = chat.TurnRunner()
+        runner = TurnRunner()
         runner._agent = CustomerSupportAgent(responder or OfflineResponder(ResponderOptions()), load_tools(), judge)
-        self.turn_now = chat.Turn(lease, time.monotonic(), True)
+        self.turn_now = Turn(lease, time.monotonic(), True)
         return runner._run(self.turn_now)
 
     async def say(self, text: str, decision: Decision | None = None) -> dict[str, Any]:

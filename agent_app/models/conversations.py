@@ -144,6 +144,11 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
             "waiting_since", "id"
         )
 
+    def place_in_line(self, conversation_id: int) -> int:
+        """1 for the one who has waited longest."""
+        since = self.filter(pk=conversation_id).values_list("waiting_since", flat=True).first()
+        return self.in_line().filter(waiting_since__lt=since).count() + 1 if since else 1
+
     def unanswered(self) -> "ConversationQuerySet":
         """Chats in which a customer waits for the agent."""
         # "Neither … nor": by the index of states SQLite would read every chat that is open.

@@ -13,6 +13,7 @@ from agent_app.models.conversations import STEP, Entry, new_message_id
 
 AI, WAITING, HUMAN, CLOSED = "ai", "waiting", "human", "closed"
 ANSWERED_BY_AGENT = (AI, WAITING)
+NOT_THE_AGENTS = (HUMAN, CLOSED)  # no answer of the agent comes any more
 
 # A turn that was begun this often without an answer gets the honest reply and a person: a message that kills its
 # process must not kill them all.

@@ -9,7 +9,7 @@ from django.db import connection
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from agent_app import chat
+from agent_app.engine import FORGET_AFTER, forget_leases
 from agent_app.journal import journal
 from agent_app.management.commands.cleanup import put_in_step
 from agent_app.models import Conversation
@@ -101,14 +101,14 @@ async def test_leases_that_ran_out_long_ago_are_forgotten() -> None:
         fixed = {"session_id": name, "token_hash": name, "live_until": NOW}
         return int(Conversation.objects.create(**fixed, **values).pk)
 
-    long_ago = timezone.now() - chat.FORGET_AFTER - timedelta(seconds=1)
+    long_ago = timezone.now() - FORGET_AFTER - timedelta(seconds=1)
     over = await journal.read(row, "over", turn_until=long_ago)
     kept = [
         await journal.read(row, "lately", turn_until=timezone.now()),
         await journal.read(row, "waits", turn_until=long_ago, last_seq=1, asked_upto=1),
         await journal.read(row, "held", turn_until=long_ago, turn_holder="A"),
     ]
-    await chat.forget_leases()
+    await forget_leases()
     left = await journal.read(lambda: set(Conversation.objects.filter(turn_until=None).values_list("pk", flat=True)))
     assert left == {over}
     assert set(kept).isdisjoint(left)

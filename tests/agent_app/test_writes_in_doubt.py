@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from agent_app import chat
 from agent_app.agent import catalogue
 from agent_app.agent.events import Escalation, Event, Text, TurnContext
 from agent_app.agent.responder import Tool
+from agent_app.answering import STOPPED
 from agent_app.journal import journal
 from agent_app.models import Confirmation, Conversation
 from agent_app.models.turns import AI, WAITING, CustomerMessage, DecideWrite, Lease, StopTurn
@@ -141,7 +141,7 @@ async def test_who_takes_over_is_to_stop(ana: Talk, order_system: OrderSystem) -
     await ana.taken_over()
     reply = await ana.last()
     assert reply["stopped"]
-    assert reply["text"].endswith(chat.STOPPED)
+    assert reply["text"].endswith(STOPPED)
     await is_found_out(ana, order_system, confirmation)
 
 

@@ -1,6 +1,6 @@
 """The live session beside the conversation: what the store loses comes back, and what has ended does not.
 
-The order of `agent_app.chat`'s steps around the store, abstractly: an instance that misses a session reads the row,
+The order of `agent_app.session`'s steps around the store, abstractly: an instance that misses a session reads the row,
 creates the session only where there is none, reads the row again, and deletes what it made when the chat was closed
 meanwhile; closing commits first, then deletes.
 """

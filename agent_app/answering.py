@@ -172,13 +172,13 @@ class TurnRunner:
 
     def begin(self, lease: Lease, asked_at: float, announced: bool = False) -> None:
         """Starts answering, from any loop or thread. `asked_at`: our monotonic clock before the lease was asked for."""
-        loop = self._running_loop()
+        loop = self.loop()
         if running_loop() is loop:
             self._begin(lease, asked_at, announced)
         else:
             call_on(loop, self._begin, lease, asked_at, announced)
 
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
+    def loop(self) -> asyncio.AbstractEventLoop:
         with self._starting:
             if self._loop is None or self._loop.is_closed():
                 self._loop = asyncio.new_event_loop()

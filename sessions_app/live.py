@@ -96,14 +96,17 @@ class LiveSessions(models.Manager["Session"]):
 
     def extend(self, session_ids: Sequence[str], seconds: int, by: Staff) -> list[str]:
         """Let them live that much longer than they would have; the ids of those that had not ended before."""
-        lives = async_to_sync(extend_all)(session_ids, seconds)
+        lives = async_to_sync(longer_lives)(session_ids, seconds)
         now = timezone.now()
+        # Recorded before it is done: what a database that is away did not hear of must not have happened, or who tries
+        # again adds as much once more.
         for session_id, remaining in lives.items():
             until = now + timedelta(seconds=remaining)
             session_extended.send(self.model, session_id=session_id, until=until, actor=by.get_username())
             self._tell("extended", session_id, by, seconds=seconds)
-        self._log(list(lives), by, CHANGE, f"Extended by {seconds} seconds.")
-        return list(lives)
+        extended = async_to_sync(let_live)(lives)
+        self._log(extended, by, CHANGE, f"Extended by {seconds} seconds.")
+        return extended
 
     def cleanup(self, by: Staff) -> int:
         """How many had expired."""
@@ -183,20 +186,28 @@ async def end_all(session_ids: Sequence[str], actor: str) -> list[str]:
     return ended
 
 
-async def extend_all(session_ids: Sequence[str], seconds: int) -> dict[str, float]:
-    """The seconds that each has now."""
+async def longer_lives(session_ids: Sequence[str], seconds: int) -> dict[str, float]:
+    """The seconds that each is to have, of those that live."""
+    store = get_store()
     lives: dict[str, float] = {}
     for start in range(0, len(session_ids), BATCH):
-        lives.update(await extend_batch(session_ids[start : start + BATCH], seconds))
-    if not lives and not get_store().available:
+        batch = list(filter(possible, session_ids[start : start + BATCH]))
+        left = await asyncio.gather(*(store.ttl(each) for each in batch))
+        lives |= {each: remaining + seconds for each, remaining in zip(batch, left, strict=True) if remaining}
+    if not lives and not store.available:
         raise StoreUnavailable
     return lives
 
 
-async def extend_batch(session_ids: Sequence[str], seconds: int) -> dict[str, float]:
+async def let_live(lives: dict[str, float]) -> list[str]:
+    """Those that had not ended meanwhile."""
     store = get_store()
-    asked = list(filter(possible, session_ids))
-    left = await asyncio.gather(*(store.ttl(each) for each in asked))
-    lives = {each: remaining + seconds for each, remaining in zip(asked, left, strict=True) if remaining}
-    touched = await asyncio.gather(*(store.touch(each, ttl) for each, ttl in lives.items()))
-    return {each: ttl for (each, ttl), was_alive in zip(lives.items(), touched, strict=True) if was_alive}
+    asked = list(lives)
+    extended: list[str] = []
+    for start in range(0, len(asked), BATCH):
+        batch = asked[start : start + BATCH]
+        touched = await asyncio.gather(*(store.touch(each, lives[each]) for each in batch))
+        extended += [session_id for session_id, was_alive in zip(batch, touched, strict=True) if was_alive]
+    if not extended and lives and not store.available:
+        raise StoreUnavailable
+    return extended

@@ -1,13 +1,17 @@
 """Live sessions over REST: who may, what comes back, and what is said when it does not work."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from agent_app.journal import journal
 from agent_app.models import AuditEntry, Conversation
 from tests.staff import is_live, live, logged_in, put, seconds_left, staff, store_away  # noqa: F401 - fixtures
 
@@ -218,6 +222,28 @@ def test_extend_moves_the_conversation_too(client: Client) -> None:
     call(client, "post", "s1/extend/", {"seconds": 7200})
     chat.refresh_from_db()
     assert (chat.live_until - before).total_seconds() == pytest.approx(600 + 7200 - 1800, abs=5)
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="not for PostgreSQL: it has no file to lock")
+def test_what_the_database_did_not_hear_of_has_not_happened(monkeypatch: pytest.MonkeyPatch) -> None:
+    chat = open_conversation("s1")
+    put("s1", ttl=600)
+    client = logged_in(*ALL)
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.1)
+    connection.close()
+    journal.close()
+    with closing(sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        answer = call(client, "post", "s1/extend/", {"seconds": 7200})
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert seconds_left("s1") <= 600
+    assert not AuditEntry.objects.filter(session_id="s1").exists()
+    assert call(client, "post", "s1/extend/", {"seconds": 7200}).status_code == 200
+    assert 7200 < seconds_left("s1") <= 7800
+    chat.refresh_from_db()
+    assert AuditEntry.objects.get(session_id="s1").action == "session.extended"
+    journal.close()
+    connection.close()
 
 
 def test_a_cross_site_post_is_refused(live: str) -> None:  # noqa: F811

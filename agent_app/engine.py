@@ -22,7 +22,7 @@ from agent_app.escalation import policy
 from agent_app.journal import journal
 from agent_app.models import Conversation
 from agent_app.models.refusal import Unavailable
-from agent_app.models.turns import ForgetLease, TakeTurn
+from agent_app.models.turns import ForgetLease, TakeTurn, WriteAgain
 from agent_app.tools.backend import close_all, statuses
 from agent_app.tools.trail import trail
 
@@ -86,6 +86,8 @@ class Engine:
         looks, more = itertools.count(), False
         while True:
             try:
+                if not journal.available:
+                    await try_a_write()
                 more = await self._take_orphans(thoroughly=next(looks) % THOROUGH_LOOK == 0 or more)
                 await expire_due()
                 await forget_leases()
@@ -123,6 +125,17 @@ def orphaned_chats(limit: int) -> list[int]:
 
 def given_up_chats(limit: int) -> list[int]:
     return list(Conversation.objects.given_up().values_list("pk", flat=True)[:limit])
+
+
+async def try_a_write() -> None:
+    """An instance that could not store is not ready, gets no customers for that reason, and must find out by itself."""
+    newest = await journal.read(newest_chat)
+    if newest is not None:
+        await journal.do(WriteAgain(newest))
+
+
+def newest_chat() -> int | None:
+    return Conversation.objects.order_by("-pk").values_list("pk", flat=True).first()
 
 
 async def forget_leases() -> None:

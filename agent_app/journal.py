@@ -260,7 +260,7 @@ class Journal:
             logger.exception("journal.failed acts=%s", len(acts))
             connection.close()
             return self._commit_apart(acts, error)
-        self._committed(outcomes)
+        self._committed(group, outcomes)
         return list(outcomes)
 
     def _commit_apart(self, acts: list[Act], error: Exception) -> list[Outcome | Exception | None]:
@@ -278,23 +278,24 @@ class Journal:
         lost = getattr(connection.connection, "closed", False)  # psycopg's word; a file is never lost like that
         connection.close()
         if group.in_doubt or lost:
+            second = Group(group.acts, looking=True, patient=True)
             try:
-                outcomes = Group(group.acts, looking=True, patient=True).run()
+                outcomes = second.run()
             except (DatabaseError, InterfaceError) as again:
                 error = again
                 connection.close()
             else:
-                self._committed(outcomes)
+                self._committed(second, outcomes)
                 return list(outcomes)
         if self.available:
             logger.error("journal.unavailable error=%s", type(error).__name__)
         self.available = False
         return [Unavailable() for _ in group.acts]
 
-    def _committed(self, outcomes: Iterable[Outcome | None]) -> None:
-        if not self.available:
+    def _committed(self, group: Group, outcomes: Iterable[Outcome | None]) -> None:
+        if group.wrote and not self.available:  # what writes nothing says nothing of a full disk
             logger.info("journal.available")
-        self.available = True
+            self.available = True
         self.commits += 1
         for result in outcomes:
             if result is not None and result.entries:

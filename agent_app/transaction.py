@@ -47,12 +47,14 @@ class Group:
     `in_doubt` is true once COMMIT was sent and its answer did not come. `looking` makes a second run find what the
     first one may have committed, by the messages' own ids: after the rows' locks, for that commit may still be running.
     `patient` waits for rows that another instance has locked; without it their acts are left out (outcome None).
+    `wrote` is true once a commit has changed something.
     """
 
     acts: Sequence[Act]
     looking: bool = False
     patient: bool = False
     in_doubt: bool = False
+    wrote: bool = False
 
     def run(self) -> list[Outcome | None]:
         """The acts' outcomes in their order. Raises Django's database errors."""
@@ -84,6 +86,7 @@ class Group:
             self.in_doubt = True
             log.commit()
             self.in_doubt = False
+            self.wrote = bool(changed)
             log.keep(rows)
         return outcomes
 

@@ -600,6 +600,15 @@ class ForgetLease(Act):
 
 
 @dataclass(slots=True)
+class WriteAgain(Act):
+    """Writes the row as it is: whether the database takes a write again, after it did not."""
+
+    def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        row.changed = True
+        return outcome(row)
+
+
+@dataclass(slots=True)
 class StopTurn(Act):
     """Asks whoever writes this turn to stop; a stop of another turn changes nothing."""
 
@@ -646,7 +655,7 @@ class TakeOver(Act):
     def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
         if row.state == CLOSED:
             return outcome(row, refused="closed")
-        if row.state == HUMAN:
+        if row.state == HUMAN and row.assignee_id is not None:  # None: whoever had it was deleted
             return outcome(row, refused=None if row.assignee_id == self.staff_id else "conflict", repeated=True)
         row.give_to(self.staff_id)
         row.record("desk.taken_over", self.actor)

@@ -1,7 +1,9 @@
 """How conversations are found: in which order, and by which index."""
 
 import random
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -9,11 +11,13 @@ from django.db import connection
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from agent_app.engine import FORGET_AFTER, forget_leases
+from agent_app.engine import FORGET_AFTER, forget_leases, try_a_write
 from agent_app.journal import journal
 from agent_app.management.commands.cleanup import put_in_step
 from agent_app.models import Conversation
 from agent_app.models.conversations import STEP
+from agent_app.models.refusal import Unavailable
+from agent_app.models.turns import CustomerMessage
 
 NOW = timezone.now()
 
@@ -112,6 +116,29 @@ async def test_leases_that_ran_out_long_ago_are_forgotten() -> None:
     left = await journal.read(lambda: set(Conversation.objects.filter(turn_until=None).values_list("pk", flat=True)))
     assert left == {over}
     assert set(kept).isdisjoint(left)
+    journal.close()
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="not for PostgreSQL: it has no file to lock")
+@pytest.mark.integration
+@pytest.mark.django_db(transaction=True)
+async def test_an_instance_that_could_not_store_finds_out_by_itself_that_it_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is not ready meanwhile, so no customer comes by whom it could find out."""
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.1)
+    journal.close()
+    fixed = {"session_id": "s", "token_hash": "t", "live_until": NOW}
+    chat = await journal.read(Conversation.objects.create, **fixed)
+    with closing(sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable):
+            await journal.do(CustomerMessage(chat.pk, "hello"))
+        with pytest.raises(Unavailable):
+            await try_a_write()
+    assert not journal.available
+    await try_a_write()
+    assert journal.available
     journal.close()
 
 

@@ -416,6 +416,8 @@ async def test_a_full_disk_is_unavailable_and_loses_nothing_acknowledged(
             for number in range(10_000):  # other tests may have left free pages in the file
                 acked.append(await full.do(said("x" * 4000, chat, f"c{number}")))
         assert not full.available
+        assert (await full.do(said("x" * 4000, chat, "c0"))).repeated
+        assert not full.available  # what writes nothing says nothing of the disk
         assert (await row_of(full, chat))["last_seq"] == len(acked) > 0
     assert (await roomy.do(said("x" * 4000, chat, f"c{len(acked)}"))).refused is None
     logged = [entry.seq for entry in await roomy.entries(chat, 0, 20_000)]

@@ -300,6 +300,14 @@ def test_of_two_takeovers_one_wins() -> None:
     assert told(row) == [(1, "system")]
 
 
+def test_a_chat_whose_person_was_deleted_can_be_taken() -> None:
+    row = new_row()
+    TakeOver(1, MARA, "here", "Mara").on(row, NOW, TERMS)
+    row.assignee_id = None
+    assert TakeOver(1, JON, "here", "Jon").on(row, NOW, TERMS).refused is None
+    assert (row.state, row.assignee_id) == ("human", JON)
+
+
 def test_what_came_before_a_release_is_the_persons() -> None:
     row = new_row()
     TakeOver(1, MARA, "here", "Mara").on(row, NOW, TERMS)

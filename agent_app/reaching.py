@@ -8,12 +8,14 @@ middle is left, since it may have gone out: nobody is written to twice for one e
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from smtplib import SMTPException
 from typing import Any
 
 from django.conf import settings
 from django.core.mail import EmailMessage
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from agent_app import chat
@@ -72,10 +74,13 @@ seen_by = SeenBy()
 
 
 def note_read(conversation_id: int, entries: Sequence[Entry]) -> None:
-    """The same for a customer who reads over REST, in the request's own thread."""
+    """The same for a customer who reads over REST, in the request's own thread. A database that is busy may miss it: at
+    worst a letter tells of what was read.
+    """
     last = max((entry.seq for entry in entries if entry.role == "staff"), default=0)
     if last:
-        Seen.upto(conversation_id, last)
+        with suppress(OperationalError, InterfaceError):
+            Seen.upto(conversation_id, last)
 
 
 # ---- the part of the process ----

@@ -10,6 +10,7 @@ from typing import Any
 import jwt
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, JsonResponse
 from rest_framework import exceptions, serializers
 from rest_framework.views import set_rollback
@@ -17,7 +18,7 @@ from rest_framework.views import set_rollback
 from agent_app import demo
 from agent_app.models.attachments import MOST_A_MESSAGE
 from agent_app.models.conversations import is_email
-from agent_app.models.refusal import Refused
+from agent_app.models.refusal import Refused, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -413,6 +414,8 @@ def as_refusal(error: Exception) -> Refused:
             return Refused("rate_limited", "Too many requests. Try again later.", retry_after=60)
         case exceptions.APIException(status_code=503):  # sessions_app's word for a store that is away
             return Refused("unavailable", str(error.detail), retry_after=5)
+        case OperationalError() | InterfaceError():  # the database is away, busy or full
+            return Unavailable()
     return Refused("internal", "Something went wrong on our side: try again in a moment.")
 
 

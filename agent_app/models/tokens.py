@@ -1,12 +1,13 @@
 """Keys by which a program uses the staff's doors in the name of a member of staff."""
 
 import secrets
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import Permission
-from django.db import models
+from django.db import InterfaceError, OperationalError, models
 from django.db.models import Q
 from django.utils import timezone
 
@@ -60,8 +61,11 @@ class ApiToken(models.Model):
         return self.scopes.filter(content_type__app_label=app, codename=codename).exists()
 
     def note_use(self) -> None:
-        """Once a minute at most: a busy program must not write a row with every request."""
+        """Once a minute at most: a busy program must not write a row with every request. Left out where the database is
+        busy: who only reads is not refused for it.
+        """
         now = timezone.now()
         long_ago = Q(last_used_at=None) | Q(last_used_at__lt=now - NOTED_EVERY)
         if self.last_used_at is None or self.last_used_at < now - NOTED_EVERY:
-            type(self).objects.filter(long_ago, pk=self.pk).update(last_used_at=now)
+            with suppress(OperationalError, InterfaceError):
+                type(self).objects.filter(long_ago, pk=self.pk).update(last_used_at=now)

@@ -29,7 +29,7 @@ from agent_app.escalation import people_are_away
 from agent_app.follower import Follower
 from agent_app.journal import journal
 from agent_app.limits import Rate
-from agent_app.models import Attachment, AuditEntry, Conversation, Entry, Feedback, Ticket
+from agent_app.models import Attachment, AuditEntry, Conversation, Entry, Feedback, Message, Ticket
 from agent_app.models.audit import SYSTEM
 from agent_app.models.conversations import hash_token
 from agent_app.models.people import display_name
@@ -124,23 +124,27 @@ async def send_message(
     """
     files = await journal.read(Attachment.objects.send, conversation, attachments) if attachments else []
     asked_at = time.monotonic()
-    within_rate = message_rate().left(conversation.session_id) >= 1
-    done = await journal.do(
-        CustomerMessage(
-            conversation.pk,
-            text,
-            client_id,
-            holder=None if turns.draining else doorbell.instance,
-            attachments=files,
-            within_rate=within_rate,
-            decision=asdict(decision) if decision is not None else None,
-        )
+    # Counted before the commit, which others of this chat do not wait for; given back where nothing new was stored.
+    within_rate = message_rate().take(conversation.session_id)
+    message = CustomerMessage(
+        conversation.pk,
+        text,
+        client_id,
+        holder=None if turns.draining else doorbell.instance,
+        attachments=files,
+        within_rate=within_rate,
+        decision=asdict(decision) if decision is not None else None,
     )
+    stored = False
+    try:
+        done = await journal.do(message)
+        stored = bool(done.entries)
+    finally:
+        if within_rate and not stored:
+            message_rate().give_back(conversation.session_id)
     if done.changed_state:
         await after_close(conversation.session_id, done)
     raise_refusal(done, conversation.session_id)
-    if not done.repeated:
-        message_rate().take(conversation.session_id)
     if done.entries:
         # In the next step of the loop, so that the sender's ack goes out before its own message comes back.
         started = (turn_started(done.lease),) if done.lease is not None else ()
@@ -179,14 +183,17 @@ class Choice:
     decision: Decision | None = None
 
 
-async def choose(conversation: Conversation, choice_id: str) -> Choice:
+async def choose(conversation: Conversation, choice_id: str, client_id: str | None = None) -> Choice:
     """A click on what the agent offered: a choice's id; a confirmation's, which agrees to it, or that and ":no".
 
-    Refused when it was not offered lately in this chat. Whether a confirmation is still open its turn finds out.
+    Refused when it was not offered lately in this chat; where it was sent before under this `client_id`, lately then.
+    Whether a confirmation is still open its turn finds out.
     """
     now = await refresh(conversation)
+    sent_before = await journal.read(seq_sent_as, conversation.pk, client_id) if client_id is not None else None
+    upto = sent_before or now.last_seq
     confirmation, no, _ = choice_id.partition(":no")
-    for entry in reversed(await journal.tail(conversation.pk, now.last_seq, RECENT)):
+    for entry in reversed(await journal.tail(conversation.pk, upto, RECENT)):
         if entry.confirm and entry.confirm["id"] == confirmation:
             return Choice(catalogue.NO if no else catalogue.YES, Decision(confirmation, agreed=not no))
         for choice in entry.choices or ():
@@ -321,7 +328,7 @@ async def ask(
         sent = await send_message(conversation, text, client_id, attachments, decision)
         assert sent.entry is not None  # noqa: S101 - a message that was not refused is there
         follower.start_from(sent.entry.seq, sent.state, sent.last_seq)
-        if sent.state in NOT_THE_AGENTS:
+        if no_more_will_come(sent, sent.entry.seq):
             reply = await reply_in_log(conversation.pk, sent.entry.seq, sent.last_seq)
             return Exchange(sent, reply, False, sent.state)
         try:
@@ -370,7 +377,7 @@ async def next_reply(follower: Follower, seq: int) -> Entry | None:
 
 async def frames_until_answered(follower: Follower, sent: Outcome, seq: int) -> AsyncGenerator[dict[str, Any], None]:
     """What happens after message `seq` up to the answer that covers it, or until a person has the chat."""
-    if sent.state in NOT_THE_AGENTS:
+    if no_more_will_come(sent, seq):
         reply = await reply_in_log(follower.conversation_id, seq, sent.last_seq)
         if reply is not None:
             yield {"type": "message", **reply.to_wire()}
@@ -384,6 +391,11 @@ async def frames_until_answered(follower: Follower, sent: Outcome, seq: int) -> 
                 return
     for frame in follower.take_queued():
         yield frame
+
+
+def no_more_will_come(sent: Outcome, seq: int) -> bool:
+    """Message `seq`, perhaps a repeated one, was answered, or became a person's: before a release, too."""
+    return sent.state in NOT_THE_AGENTS or sent.answered_upto >= seq
 
 
 def is_reply(frame: dict[str, Any], seq: int) -> bool:
@@ -421,6 +433,11 @@ def about_state(conversation: Conversation) -> dict[str, Any]:
     if conversation.ticket is not None:
         said["ticket"] = conversation.ticket
     return said
+
+
+def seq_sent_as(conversation_id: int, client_id: str) -> int | None:
+    sent = Message.objects.filter(conversation_id=conversation_id, role="customer", client_id=client_id)
+    return sent.values_list("seq", flat=True).first()
 
 
 def session_id_of(conversation_id: int) -> str | None:

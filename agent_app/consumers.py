@@ -157,7 +157,7 @@ class ChatConsumer(FrameSocket):
         client_id, choice = clean_client_id(frame.get("client_id")), frame.get("id")
         if not isinstance(choice, str):
             raise Refused("invalid", "Send id as the string that the choice has.", field="id")
-        chosen = await chat.choose(self.conversation, choice)
+        chosen = await chat.choose(self.conversation, choice, client_id)
         sent = await chat.send_message(self.conversation, chosen.text, client_id, decision=chosen.decision)
         self._acknowledge(sent)
 

@@ -31,6 +31,10 @@ class Bucket:
         self._tokens, self._at = tokens - 1, moment
         return True
 
+    def give_back(self) -> None:
+        """An event that was counted did not happen."""
+        self._tokens += 1
+
     def retry_after(self, now: float | None = None) -> int:
         """Whole seconds until the next event is allowed, at least 1."""
         return max(1, math.ceil((1 - self.left(now)) / self.per_second))
@@ -67,6 +71,11 @@ class Rate:
         self._buckets.move_to_end(key)
         self._forget(moment)
         return True
+
+    def give_back(self, key: str) -> None:
+        """An event of this key that was counted did not happen."""
+        if key in self._buckets:
+            self._buckets[key].give_back()
 
     def retry_after(self, key: str, now: float | None = None) -> int:
         """Whole seconds until the next event is allowed, at least 1."""

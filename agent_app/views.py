@@ -202,6 +202,9 @@ class MessagesView(CustomerView):
 
 class EventsView(CustomerView):
     renderer_classes = (EventStreamRenderer, JSONRenderer)
+    # No HEAD, which Django answers as a GET: of a stream that is a response without an end. A proxy takes it for
+    # finished, and the next customer's request on that connection waits for ever.
+    http_method_names = ("get", "options")
 
     @extend_schema(
         operation_id="chat_events",
@@ -244,7 +247,7 @@ class ChoiceView(CustomerView):
         began = time.monotonic()
         given = validated(ChoiceAnswerSerializer, request.data)
         conversation = customers_chat(request, session_id)
-        choice = async_to_sync(chat.choose)(conversation, given["id"])
+        choice = async_to_sync(chat.choose)(conversation, given["id"], given["client_id"])
         return Response(asked(request, conversation, choice.text, given["client_id"], began, decision=choice.decision))
 
 

@@ -243,6 +243,7 @@ MIDDLEWARE = [
     "supportdesk.telemetry.RequestIdMiddleware",
     "supportdesk.health.probes",
     "supportdesk.errors.api_errors",
+    "supportdesk.middleware.length_of_body",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",

@@ -32,7 +32,7 @@ class Talk:
         return done.lease
 
     async def click(self, choice_id: str, client_id: str | None = None) -> Lease:
-        chosen = await chat.choose(self.conversation, choice_id)
+        chosen = await chat.choose(self.conversation, choice_id, client_id)
         return await self.ask(chosen.text, chosen.decision, client_id)
 
     def turn(self, lease: Lease, responder: Responder | None = None, judge: Judge = by_words) -> Any:

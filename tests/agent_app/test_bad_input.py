@@ -1,8 +1,10 @@
 """Bad input, door by door: each gets its documented code and a sentence, and nothing is stored."""
 
+import asyncio
 import io
 import json
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,28 @@ async def test_messages_refuse_bad_bodies(desk: Desk, body: bytes, status: int, 
     assert (response.status_code, error["code"], error.get("field")) == (status, code, field)
     assert error["message"].endswith((".", "…", "!")) or len(error["message"]) > 10
     assert await chat.history() == []
+
+
+async def test_a_body_in_pieces_counts_as_much_as_a_whole_one(desk: Desk) -> None:
+    async def pieces(body: bytes) -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 5):
+            yield body[start : start + 5]
+
+    chat = await Chat.open(desk.url)
+    as_json = {"Content-Type": "application/json"}
+    answer = await chat.http.post("/messages/", content=pieces(b'{"text": "Hello", "client_id": "a"}'), headers=as_json)
+    assert (answer.status_code, answer.json()["message"]["client_id"]) == (200, "a")
+    asked = await chat.http.post("/erase/", content=pieces(b'{"scope": "everything"}'), headers=as_json)
+    assert asked.status_code == 403  # not: the chat alone, which needs no proof of who asks
+    large = await chat.http.post("/messages/", content=pieces(b'{"text": "' + b"x" * 3_000_000), headers=as_json)
+    assert (large.status_code, large.json()["code"]) == (413, "too_large")
+
+
+async def test_a_standing_stream_takes_no_head(desk: Desk) -> None:
+    """A proxy would take the answer for finished, and give its connection to the next customer."""
+    chat = await Chat.open(desk.url)
+    answer = await chat.http.head("/events/")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, OPTIONS")
 
 
 async def test_another_text_under_a_used_client_id_is_a_conflict(desk: Desk) -> None:
@@ -181,6 +205,14 @@ async def test_a_binary_frame_ends_the_socket(desk: Desk) -> None:
         await socket.next()
         await socket.connection.send(b"\x00")
         assert await socket.close_code() == 4400
+
+
+async def test_messages_sent_at_once_are_counted_like_those_one_by_one(desk: Desk) -> None:
+    chat = await Chat.open(desk.url)
+    began = time.monotonic()
+    answers = await asyncio.gather(*(chat.http.post("/messages/", json={"text": "Hello"}) for _ in range(40)))
+    stored = [answer for answer in answers if answer.status_code == 200]
+    assert 10 <= len(stored) <= 11 + (time.monotonic() - began) / 3  # 20 a minute, 10 at once
 
 
 async def test_too_many_messages_are_refused_with_the_time_to_wait(desk: Desk) -> None:

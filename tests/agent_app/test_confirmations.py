@@ -53,6 +53,18 @@ async def test_a_plain_no_leaves_it(ana: Talk, shop: OrderSystem, word: str) -> 
     assert shop.effects == []
 
 
+async def test_a_click_that_was_sent_before_is_known_again_however_long_ago(ana: Talk, shop: OrderSystem) -> None:
+    confirmation = await ana.offer()
+    await ana.turn(await ana.click(confirmation, client_id="pick"))
+    for _ in range(chat.RECENT):
+        await ana.say("thanks")
+    with pytest.raises(Refused):
+        await chat.choose(ana.conversation, confirmation)
+    chosen = await chat.choose(ana.conversation, confirmation, "pick")
+    sent = await chat.send_message(ana.conversation, chosen.text, "pick", decision=chosen.decision)
+    assert (sent.repeated, sent.entry and sent.entry.seq) == (True, 3)
+
+
 async def test_a_confirmation_counts_once(ana: Talk, shop: OrderSystem) -> None:
     confirmation = await ana.offer()
     await ana.turn(await ana.click(confirmation))

@@ -375,3 +375,15 @@ def test_notes_reach_no_customers_door() -> None:
     assert b"Hello there" in shown
     assert b"zebra" not in shown
     assert hash_token(token) == Conversation.objects.get(pk=conversation.pk).token_hash
+
+
+def test_a_repeat_of_what_became_a_persons_waits_for_no_answer() -> None:
+    """After the release, too, no answer of the agent will ever cover it."""
+    ana = logged_in(*ALL)
+    conversation, _ = new_chat()
+    assert post(ana, conversation, "takeover").status_code == 200
+    first = async_to_sync(chat.ask)(conversation, "Is anybody there?", "h1", 10)
+    assert post(ana, conversation, "release").status_code == 200
+    again = async_to_sync(chat.ask)(conversation, "Is anybody there?", "h1", 60)
+    assert again.sent.entry == first.sent.entry
+    assert (again.reply, again.pending, again.state) == (None, False, "ai")

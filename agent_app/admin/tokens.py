@@ -15,7 +15,7 @@ from agent_app.models.tokens import ApiToken
 # What the REST doors ask for.
 SCOPES = {
     "sessions_app": ("session",),
-    "agent_app": ("article", "conversation", "ticket", "auditentry", "note", "cannedreply", "erasure"),
+    "agent_app": ("article", "conversation", "ticket", "auditentry", "note", "cannedreply", "erasure", "fact"),
 }
 
 

@@ -6,9 +6,13 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
+from django.urls import get_resolver
 from django.utils import timezone
 
+from agent_app.desk import rest
+from agent_app.desk.caller import ACTS
 from agent_app.models import ApiToken
+from sessions_app.staff import StaffView
 from tests.staff import is_live, live, logged_in, put, staff  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db, pytest.mark.slow]
@@ -78,9 +82,26 @@ def test_what_opens_nothing_gets_401(why: str) -> None:
 
 def test_every_staff_permission_of_a_door_can_be_a_scope() -> None:
     page = logged_in(is_superuser=True).get("/admin/agent_app/apitoken/add/").content.decode()
-    for name in ("view_session", "takeover_conversation", "add_note", "erase_customer", "export_customer"):
-        scope = Permission.objects.get(codename=name, content_type__app_label__in=["agent_app", "sessions_app"])
-        assert f'value="{scope.pk}"' in page, name
+    asked = {permission for door in staff_doors() for permission in door.staff_permissions.values()}
+    assert "agent_app.erase_customer" in asked
+    shown = {rest.MAY_SEE_NOTES, rest.MAY_SEE_AUDIT, rest.MAY_SEE_FACTS, rest.MAY_SEE_SESSION}
+    for permission in {*asked, *shown, *ACTS.values()}:
+        app, codename = permission.split(".")
+        scope = Permission.objects.get(content_type__app_label=app, codename=codename)
+        assert f'value="{scope.pk}"' in page, permission
+
+
+def staff_doors() -> set[type[StaffView]]:
+    """Those that have an address."""
+    found: set[type[StaffView]] = set()
+    left: list[Any] = [get_resolver()]
+    while left:
+        each = left.pop()
+        left += getattr(each, "url_patterns", [])
+        view = getattr(getattr(each, "callback", None), "view_class", object)
+        if issubclass(view, StaffView):
+            found.add(view)
+    return found
 
 
 def test_the_secret_is_not_kept() -> None:

@@ -1,6 +1,5 @@
 """Conversations in the admin: found, read, taken away as a file; never edited, for only the journal writes them."""
 
-from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
@@ -16,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from agent_app.admin.erasures import rights
 from agent_app.admin.reading import ReadOnlyAdmin, end_by_staff, state_badge, transcript
+from agent_app.desk.cards import parsed
 from agent_app.models import Conversation, Message, Ticket
 from sessions_app.admin import CURSOR, CursorChangeList, ago
 
@@ -46,22 +46,13 @@ class ConversationChangeList(CursorChangeList):
 
     def read(self) -> tuple[list[Conversation], str | None]:
         cursor = self.params.get(CURSOR)
-        page = list(self.queryset.newest_first(self.list_per_page + 1, place(cursor) if cursor else None))
+        page = list(self.queryset.newest_first(self.list_per_page + 1, parsed(cursor) if cursor else None))
         shown = page[: self.list_per_page]
         return shown, after(shown[-1]) if len(page) > len(shown) else None
 
 
 def after(last: Conversation) -> str:
     return f"{last.updated_at.isoformat()}~{last.pk}"
-
-
-def place(cursor: str) -> tuple[datetime, int]:
-    """The row that the page before ended with. ValueError unless it is a cursor."""
-    moment, _, pk = cursor.partition("~")
-    when, last = datetime.fromisoformat(moment), int(pk)
-    if when.tzinfo is None:
-        raise ValueError(cursor)
-    return when, last
 
 
 @admin.register(Conversation)

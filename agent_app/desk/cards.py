@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import MAXYEAR, MINYEAR, datetime
 from typing import Any
 
 from django.db.models import Count, OuterRef, Q, Subquery
@@ -90,12 +90,14 @@ def page(wanted: Wanted, cursor: str, limit: int) -> tuple[list[Conversation], s
 
 
 def parsed(cursor: str) -> tuple[datetime, int]:
+    """The row that the page before ended with; NoSuchCursor unless a page can have given it."""
     moment, _, pk = cursor.partition("~")
     try:
         when, last = datetime.fromisoformat(moment), int(pk)
     except ValueError:
         raise NoSuchCursor(cursor) from None
-    if when.tzinfo is None or not 0 <= last < 2**63:
+    # The first and the last year have moments that are past the calendar in UTC, or a STEP later.
+    if when.tzinfo is None or not MINYEAR < when.year < MAXYEAR or not 0 <= last < 2**63:
         raise NoSuchCursor(cursor)
     return when, last
 

@@ -78,7 +78,18 @@ def test_the_list_is_newest_first_in_keyset_pages(client: Client) -> None:
     assert len(set(seen)) == 120
 
 
-@pytest.mark.parametrize("cursor", ["x", "2026-01-01~x", "2026-01-01T00:00:00~1", "~"])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "x",
+        "2026-01-01~x",
+        "2026-01-01T00:00:00~1",
+        "~",
+        "0001-01-01T00:00:00+14:00~1",
+        "9999-12-31T23:59:59-14:00~1",
+        f"2026-01-01T00:00:00+00:00~{2**70}",
+    ],
+)
 def test_a_foreign_cursor_begins_at_the_beginning(client: Client, cursor: str) -> None:
     conversation("c1")
     assert listed(client.get(LIST, {"cursor": cursor})) == ["c1"]

@@ -268,6 +268,15 @@ def test_the_list_pages_by_keyset_and_filters() -> None:
         assert ana.get(f"{DESK}conversations/?{wrong}").status_code == 400, wrong
 
 
+@pytest.mark.parametrize("state", ["open", "waiting"])
+@pytest.mark.parametrize(
+    "cursor", ["0001-01-01T00:00:00+14:00~1", "9999-12-31T23:59:59-14:00~1", "9999-12-31T23:59:59+00:00~1"]
+)
+def test_a_cursor_at_the_ends_of_the_calendar_is_no_cursor(state: str, cursor: str) -> None:
+    refused = logged_in(*ALL).get(f"{DESK}conversations/", {"state": state, "cursor": cursor})
+    assert (refused.status_code, refused.json()["field"]) == (400, "cursor")
+
+
 def parsed(query: str) -> dict[str, str]:
     return dict(part.split("=") for part in query.split("&"))
 

@@ -19,6 +19,7 @@ from agent_app import demo
 from agent_app.models.attachments import MOST_A_MESSAGE
 from agent_app.models.conversations import is_email
 from agent_app.models.refusal import Refused, Unavailable
+from sessions_app.data import check_json
 
 logger = logging.getLogger(__name__)
 
@@ -161,8 +162,9 @@ class NewSessionSerializer(serializers.Serializer[Any]):
 
     def validate_metadata(self, value: dict[str, Any]) -> dict[str, Any]:
         try:
-            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        except (ValueError, RecursionError):
+            check_json(value, "metadata")  # here, for the store would refuse it after the chat has been stored
+            text = json.dumps(value, ensure_ascii=False)
+        except (TypeError, ValueError):
             raise serializers.ValidationError("metadata is nested too deep or holds NaN: send plain JSON.") from None
         if not storable(text):
             raise serializers.ValidationError("metadata holds half a surrogate pair: send plain Unicode.")

@@ -11,14 +11,18 @@ from typing import Any
 import httpx
 import pytest
 from django.core.handlers.asgi import ASGIRequest
+from django.test import Client
 from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin
 
+from agent_app.models import Conversation
 from agent_app.serializers import error_response
+from sessions_app.data import MAX_DEPTH
 from tests.chat_client import PATIENCE, Chat, Socket, connect
 from tests.desk import Desk
+from tests.staff import use_memory
 
 pytestmark = pytest.mark.integration
 
@@ -123,6 +127,24 @@ async def test_a_new_chat_refuses_bad_fields(desk: Desk, body: Any, code: str, f
     async with httpx.AsyncClient(timeout=PATIENCE) as http:
         response = await http.post(f"{desk.url}/api/v1/chat/sessions/", json=body)
     assert (response.json()["code"], response.json()["field"]) == (code, field)
+
+
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.django_db(transaction=True)
+def test_metadata_that_no_store_takes_leaves_no_chat_behind(settings: Any) -> None:
+    use_memory(settings)
+    deepest = MAX_DEPTH - 1  # inside of metadata itself, which is a level, too
+    for levels, status in ((deepest, 201), (deepest + 1, 400), (1000, 400)):
+        answer = Client().post("/api/v1/chat/sessions/", {"metadata": nested(levels)}, "application/json")
+        assert answer.status_code == status, (levels, answer.content)
+    assert (answer.json()["code"], answer.json()["field"]) == ("invalid", "metadata")
+    assert Conversation.objects.count() == 1
 
 
 # ---- the socket ----

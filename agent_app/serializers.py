@@ -158,9 +158,11 @@ class NewSessionSerializer(serializers.Serializer[Any]):
     identity = serializers.CharField(
         max_length=4096, required=False, allow_null=True, default=None, help_text="JWT (HS256) that proves user_id"
     )
-    metadata = serializers.DictField(required=False, default=dict)
+    metadata = serializers.DictField(required=False, allow_null=True, default=dict)
 
-    def validate_metadata(self, value: dict[str, Any]) -> dict[str, Any]:
+    def validate_metadata(self, value: dict[str, Any] | None) -> dict[str, Any]:
+        if value is None:
+            return {}
         try:
             check_json(value, "metadata")  # here, for the store would refuse it after the chat has been stored
             text = json.dumps(value, ensure_ascii=False)
@@ -180,7 +182,11 @@ class NewMessageSerializer(serializers.Serializer[Any]):
     text = WireField(clean_any_text)
     client_id = WireField(clean_client_id, required=False, allow_null=True, default=None)
     attachments = serializers.ListField(
-        child=serializers.CharField(max_length=32), required=False, max_length=MOST_A_MESSAGE, default=list
+        child=serializers.CharField(max_length=32),
+        required=False,
+        allow_null=True,
+        max_length=MOST_A_MESSAGE,
+        default=list,
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -404,7 +410,9 @@ def as_refusal(error: Exception) -> Refused:
             return Refused("unauthorized", str(error.detail))
         case exceptions.PermissionDenied() | PermissionDenied():
             return Refused("forbidden", "You may not do this: log in with an account that may.")
-        case exceptions.NotFound() | Http404():
+        case exceptions.NotFound():  # sessions_app's word for a live session that is not there
+            return Refused("not_found", str(error.detail))
+        case Http404():
             return Refused("not_found", "There is nothing at this address: check it.")
         case exceptions.MethodNotAllowed():
             return Refused("method_not_allowed", "This address does not take that method: see the Allow header.")
@@ -429,8 +437,10 @@ def invalid(detail: Any, field: str | None = None) -> Refused:
     if isinstance(detail, list):
         return invalid(detail[0], field)
     match getattr(detail, "code", ""):
-        case "required" | "null" | "empty":
+        case "invalid" | "null" if field is None:  # of no object; our own words on a whole body have another code
+            return Refused("invalid", "Send one JSON object.")
+        case "required" | "empty":
             return Refused("invalid", f"Send {field}: it is needed.", field=field)
-        case "invalid" if field is None:
-            return Refused("invalid", "Send one JSON object.", field=field)
+        case "null":
+            return Refused("invalid", f"Send {field} with a value, not null.", field=field)
     return Refused("invalid", str(detail), field=field)

@@ -53,7 +53,7 @@ class SessionChangeSerializer(serializers.Serializer[Any]):
 
     def validate(self, given: dict[str, Any]) -> dict[str, Any]:
         if not given:
-            raise serializers.ValidationError("Nothing to change: give escalated or metadata.")
+            raise serializers.ValidationError("Nothing to change: give escalated or metadata.", "incomplete")
         return given
 
 
@@ -69,7 +69,7 @@ class ExpirySerializer(serializers.Serializer[Any]):
 
     def validate(self, given: dict[str, Any]) -> dict[str, Any]:
         if len(given) != 1:
-            raise serializers.ValidationError("Give either session_ids or user_id.")
+            raise serializers.ValidationError("Give either session_ids or user_id.", "incomplete")
         return given
 
 

@@ -78,6 +78,29 @@ async def test_a_standing_stream_takes_no_head(desk: Desk) -> None:
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, OPTIONS")
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"null", "Send one JSON object."),
+        (b"7", "Send one JSON object."),
+        (b"{}", "Send text: it is needed."),
+        (b'{"text": null}', "Send text with a value, not null."),
+    ],
+)
+async def test_a_refusal_says_what_to_send(desk: Desk, body: bytes, message: str) -> None:
+    chat = await Chat.open(desk.url)
+    response = await chat.http.post("/messages/", content=body, headers={"Content-Type": "application/json"})
+    assert (response.status_code, response.json()["message"]) == (400, message)
+
+
+async def test_what_may_be_left_out_may_be_null(desk: Desk) -> None:
+    chat = await Chat.open(desk.url, user_id=None, identity=None, metadata=None)
+    body = {"text": "Hello", "client_id": None, "attachments": None}
+    response = await chat.http.post("/messages/", json=body)
+    assert response.status_code == 200, response.text
+    assert response.json()["message"]["attachments"] == []
+
+
 async def test_another_text_under_a_used_client_id_is_a_conflict(desk: Desk) -> None:
     chat = await Chat.open(desk.url)
     await chat.say("Hello", client_id="a")

@@ -176,6 +176,15 @@ def test_what_is_not_there_is_not_found(client: Client, session_id: str) -> None
     ]:
         answer = call(client, method, f"{session_id}/{path}", body)
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), method
+        assert answer.json()["message"] == "There is no such live session: it may have ended."
+
+
+def test_a_body_with_too_little_is_told_what_to_give(client: Client) -> None:
+    put("s1")
+    nothing = call(client, "patch", "s1/", {}).json()
+    assert nothing["message"] == "Nothing to change: give escalated or metadata."
+    both = call(client, "post", "expire/", {"session_ids": ["s1"], "user_id": "C-1"}).json()
+    assert both["message"] == "Give either session_ids or user_id."
 
 
 def test_change_merges_metadata(client: Client) -> None:

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.http import HttpResponse
 from django.utils.http import content_disposition_header
 from drf_spectacular.utils import OpenApiTypes, extend_schema
-from rest_framework.exceptions import NotAuthenticated, PermissionDenied, UnsupportedMediaType
+from rest_framework.exceptions import NotAuthenticated, ParseError, PermissionDenied, UnsupportedMediaType
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -45,7 +45,7 @@ class AttachmentsView(CustomerView):
             raise Refused("rate_limited", f"Too many files. Send the next one in {after} s.", retry_after=after)
         try:
             uploads = [upload for name in request.FILES for upload in request.FILES.getlist(name)]
-        except UnsupportedMediaType:
+        except (UnsupportedMediaType, ParseError):  # no form, or one without the boundary that it names
             uploads = []
         if len(uploads) != 1:
             raise Refused("invalid", "Send one file, as multipart/form-data, in the field file.", field="file")

@@ -145,6 +145,20 @@ async def test_a_file_is_read_cited_and_opened_again(desk: Desk) -> None:
     assert (await chat.http.delete(f"/attachments/{attachment['id']}/")).status_code == 409
 
 
+@pytest.mark.parametrize("kind", ["multipart/form-data", "application/json"])
+async def test_a_body_that_holds_no_file_is_told_how_to_send_one(desk: Desk, kind: str) -> None:
+    chat = await Chat.open(desk.url)
+    refused = await chat.http.post("/attachments/", content=b"hello", headers={"Content-Type": kind})
+    assert (refused.status_code, refused.json()) == (
+        400,
+        {
+            "code": "invalid",
+            "message": "Send one file, as multipart/form-data, in the field file.",
+            "field": "file",
+        },
+    )
+
+
 async def test_a_file_alone_is_a_message_and_stays_in_its_chat(desk: Desk) -> None:
     chat, other = await Chat.open(desk.url), await Chat.open(desk.url)
     attachment = await upload(chat, "ember.md", MANUAL)

@@ -68,7 +68,7 @@ async def take_over(user: Any, thread_id: str) -> Standing:
     conversation, name = await find(thread_id), display_name(user)
     act = TakeOver(conversation.pk, user.pk, JOINED.format(name=name), name, actor=user.get_username())
     done = await journal.do(act)
-    await raise_refusal(done)
+    await raise_refusal(done, user)
     if done.changed_state:
         chat.ring_outcome(done, about={"who": name})
         await get_store().update(conversation.session_id, {"escalated": True})
@@ -80,7 +80,7 @@ async def release(user: Any, thread_id: str) -> Standing:
     conversation, name = await find(thread_id), display_name(user)
     act = Release(conversation.pk, user.pk, LEFT.format(name=name), name, actor=user.get_username())
     done = await journal.do(act)
-    await raise_refusal(done)
+    await raise_refusal(done, user)
     if done.changed_state:
         chat.ring_outcome(done)
         await get_store().update(conversation.session_id, {"escalated": False})
@@ -95,7 +95,7 @@ async def assign(user: Any, thread_id: str, assignee: int | str | None) -> Stand
     said = PASSED_ON.format(name=name)
     act = Assign(conversation.pk, to.pk if to else None, said, name, actor=user.get_username())
     done = await journal.do(act)
-    await raise_refusal(done)
+    await raise_refusal(done, user)
     if not done.repeated:
         passed_on = ({"type": "state", "state": done.state, "who": name},) if done.entries else ()
         chat.ring_outcome(done, passed_on)
@@ -119,7 +119,7 @@ async def reply(user: Any, thread_id: str, text: str, client_id: str | None = No
     )
     if done.refused == "conflict" and done.repeated:
         raise Refused("conflict", "Another text was sent under this client_id. Use a new client_id.", field="client_id")
-    await raise_refusal(done)
+    await raise_refusal(done, user)
     assert done.entry is not None  # noqa: S101 - a message that was not refused is there
     if done.entries:
         chat.ring_outcome(done)
@@ -197,7 +197,7 @@ def delete_fact(conversation: Conversation, user: Any, fact_id: int) -> set[int]
     return shown_in
 
 
-async def raise_refusal(done: Outcome) -> None:
+async def raise_refusal(done: Outcome, user: Any) -> None:
     if done.refused is None:
         return
     if done.refused == "closed":
@@ -208,6 +208,8 @@ async def raise_refusal(done: Outcome) -> None:
     if who is None:
         raise Refused("conflict", "Nobody has this chat yet: take it over first.")
     message = f"{who['name']} has this chat. Ask them, or have it assigned to you."
+    if who["id"] == user.pk:  # who would assign it to nobody
+        message = "You have this chat: release it, or assign it to somebody."
     raise Refused("conflict", message, who=who)
 
 

@@ -125,6 +125,7 @@ async def test_a_tour_sees_every_documented_frame_and_object(scripted_desk: Desk
     assert set(documented("packet")) == set(told["packet"])
     assert set(documented("standing")) == set(again)
     assert set(documented("conflict")) == set(conflict)
+    assert documented("conflict")["message"] == conflict["message"].replace(conflict["who"]["name"], "Ana")
     details = documented("details")
     assert set(details) == set(told["details"])
     for part in ("customer", "session"):

@@ -235,6 +235,19 @@ def test_a_mark_leaves_the_chat_with_the_agent() -> None:
         assert (refused.status_code, refused.json()["field"]) == (400, "assignee"), nobody
 
 
+def test_a_chat_that_one_has_cannot_be_assigned_to_nobody() -> None:
+    conversation, _ = escalated()
+    ana, ben = logged_in(*ALL, first_name="Ana"), logged_in(*ALL, username="ben")
+    post(ana, conversation, "takeover")
+    for person, message in (
+        (ana, "You have this chat: release it, or assign it to somebody."),
+        (ben, "Ana has this chat. Ask them, or have it assigned to you."),
+    ):
+        refused = post(person, conversation, "assign", assignee=None)
+        assert (refused.status_code, refused.json()["message"]) == (409, message)
+        assert refused.json()["who"]["name"] == "Ana"
+
+
 # ---- what is shown ----
 
 

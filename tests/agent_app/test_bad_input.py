@@ -244,6 +244,15 @@ async def test_a_frame_over_64_kib_ends_the_socket(desk: Desk) -> None:
     assert await chat.history() == []
 
 
+async def test_a_frame_over_a_mebibyte_is_ended_by_the_server_itself(desk: Desk) -> None:
+    chat = await Chat.open(desk.url)
+    async with chat.socket() as socket:
+        await socket.next()
+        # The head of the frame is enough: a whole mebibyte under way could cost the client the code that it waits for.
+        socket.connection.transport.write(b"\x81\xff" + (2**20 + 1).to_bytes(8, "big") + bytes(4))
+        assert await socket.close_code() == 1009
+
+
 async def test_a_binary_frame_ends_the_socket(desk: Desk) -> None:
     chat = await Chat.open(desk.url)
     async with chat.socket() as socket:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agent_app import sockets
 from agent_app.consumers import HANDLERS
 from agent_app.models import Attachment
 from agent_app.models.conversations import Entry
@@ -32,6 +33,23 @@ def test_every_frame_that_the_server_takes_is_documented() -> None:
 def test_every_error_code_is_documented_with_its_status() -> None:
     for code, status in STATUS.items():
         assert re.search(rf"`{code}`[^|]*\| {int(status)} ", DOCUMENT), code
+
+
+@pytest.mark.unit
+def test_every_close_code_is_documented() -> None:
+    ours = (
+        sockets.BAD_HELLO,
+        sockets.BAD_TOKEN,
+        sockets.BAD_ORIGIN,
+        sockets.NO_HELLO,
+        sockets.CHAT_ENDED,
+        sockets.TOO_LARGE,
+        sockets.TOO_FAST,
+        sockets.TOO_SLOW,
+    )
+    of_the_server = (1009, 1012)
+    for code in (*ours, *of_the_server):
+        assert re.search(rf"^\| ([\d, ]+, )?{code}\b", DOCUMENT, re.MULTILINE), code
 
 
 @pytest.mark.unit

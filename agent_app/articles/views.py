@@ -87,7 +87,7 @@ class ArticleDetail(StaffView):
         changed = ArticleSerializer(article, data=request.data, partial=partial)
         changed.is_valid(raise_exception=True)
         changed.save()
-        record(request, "changed", article.pk, fields=sorted(request.data))
+        record(request, "changed", article.pk, fields=sorted(changed.validated_data))
         return Response(changed.data)
 
     @extend_schema(summary="Delete an article", responses=answers(204, OpenApiResponse(description="It is gone"), 404))

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from agent_app.knowledge.indexing import knowledge
-from agent_app.models import Article, Conversation
+from agent_app.models import Article, AuditEntry, Conversation
 from tests.staff import logged_in
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db]
@@ -92,6 +92,13 @@ def test_write_read_change_delete(client: Client) -> None:
     assert (moved["slug"], moved["questions"]) == ("tents", ["My tent is wet"])
     assert call(client, "delete", "articles/tents/").status_code == 204
     assert call(client, "get", "articles/tents/").json()["code"] == "not_found"
+
+
+def test_the_log_names_the_fields_that_were_written(client: Client, boots: Article) -> None:
+    for body in ({"nope": 1, "url": "/x/"}, {"title": "Boots", "body": "Wax.", "my words": 1}):
+        assert call(client, "patch", "articles/boots/", body).status_code == 200
+    changes = AuditEntry.objects.filter(action="article.changed").order_by("pk")
+    assert [entry.details["fields"] for entry in changes] == [[], ["body", "title"]]
 
 
 def test_pages_and_words(client: Client, boots: Article) -> None:

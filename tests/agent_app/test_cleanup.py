@@ -235,6 +235,15 @@ def test_a_database_that_stays_busy_is_given_up(live: str, held: sqlite3.Connect
     assert run_json()["conversations_deleted"] == 1
 
 
+@pytest.mark.slow
+def test_a_process_waits_for_a_locked_database_and_gives_it_up(held: sqlite3.Connection) -> None:
+    held.execute("BEGIN IMMEDIATE")
+    environ = os.environ | {"DATABASE_URL": f"sqlite:///{connection.settings_dict['NAME']}"}
+    command = [sys.executable, "manage.py", "cleanup", "--patience", "0.1"]
+    done = subprocess.run(command, env=environ, stderr=subprocess.PIPE, text=True, timeout=300)
+    assert (done.returncode, "run it again for the rest" in done.stderr) == (cleanup.DATABASE_AWAY, True), done.stderr
+
+
 def test_a_bar_on_a_terminal_only(live: str, everything: None) -> None:  # noqa: F811
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError, OperationalError, connection
+from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.module_loading import import_string
 
@@ -30,10 +30,6 @@ class Command(BaseCommand):
             help="first migrate, load the sample knowledge and, under DEBUG, make the demo admin and open the demo "
             "shop: all in this process",
         )
-
-    def check(self, *args: Any, **options: Any) -> None:
-        answer_for_a_locked_file()
-        super().check(*args, **options)
 
     def handle(self, *args: Any, host: str, port: int, prepare: bool, **options: Any) -> None:
         from supportdesk.server import serve
@@ -57,20 +53,6 @@ class Command(BaseCommand):
         if settings.DEBUG:
             call_command("demo_admin")
         demo.open_for_this_process()
-
-
-def answer_for_a_locked_file() -> None:
-    """Django asks in a transaction whether SQLite knows JSON, and ours wait until they can write: a file
-    that another process had locked for longer was taken for a SQLite without it, and the start ended.
-    """
-    if connection.vendor != "sqlite":
-        return
-    with connection.cursor() as cursor:
-        try:
-            cursor.execute("SELECT JSON('{}')")
-        except OperationalError:
-            return  # Django asks again, and says what is missing
-    connection.features.supports_json_field = True
 
 
 def require_production_settings() -> None:

@@ -37,7 +37,8 @@ ENDINGS = {ending: kind for kind, endings in KINDS.items() for ending in endings
 TOO_SLOW = "This file takes too long to read. Please send a shorter one, or paste the part that matters."
 TOO_BIG = "This file is too big when it is unpacked. Please send a smaller one."
 BROKEN = "This file cannot be read: it seems to be damaged."
-ENCRYPTED = "This PDF is protected by a password. Please send one without."
+ENCRYPTED = "This file is protected by a password. Please send one without."
+LOCKED = "This PDF is encrypted, and cannot be opened here. Please print it to a new PDF, and send that one."
 MACROS = "This document holds macros, and those are not opened. Please send it without, or as a PDF."
 OLD = "This is an old Word format, or locked by a password, and cannot be read. Please save it as .docx or PDF."
 PAGES = f"This PDF has more than {MOST_PAGES} pages. Please send the pages that matter."
@@ -96,6 +97,8 @@ def command(name: str) -> list[str]:
 
 
 def result(returncode: int | None, printed: bytes) -> Document:
+    if returncode == 1:  # what neither the readers nor we foresaw of a file
+        raise Unreadable(BROKEN)
     if returncode != 0:  # killed by its bounds
         raise Unreadable(TOO_SLOW if returncode in (-9, -24) else TOO_BIG)
     told = json.loads(printed)
@@ -210,6 +213,8 @@ def read_docx(data: bytes) -> str:
         raise Unreadable(BROKEN) from error
     if sum(entry.file_size for entry in entries) > MOST_UNPACKED or len(entries) > MOST_ENTRIES:
         raise Unreadable(TOO_BIG)
+    if any(entry.flag_bits & 1 for entry in entries):
+        raise Unreadable(ENCRYPTED)
     if any(name.lower().endswith(("vbaproject.bin", ".exe", ".js")) for name in names):
         raise Unreadable(MACROS)
     if "word/document.xml" not in names:
@@ -225,7 +230,7 @@ def read_pdf(data: bytes) -> str:
     import logging
 
     from pypdf import PdfReader
-    from pypdf.errors import PyPdfError
+    from pypdf.errors import DependencyError, PyPdfError
 
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     try:
@@ -235,6 +240,8 @@ def read_pdf(data: bytes) -> str:
         if len(reader.pages) > MOST_PAGES:
             raise Unreadable(PAGES)
         pages = [page.extract_text() for page in reader.pages]
+    except DependencyError as error:  # AES, which pypdf leaves to a package that is not installed
+        raise Unreadable(LOCKED) from error
     except (PyPdfError, KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise Unreadable(BROKEN) from error
     return "\n\n".join(

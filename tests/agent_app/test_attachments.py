@@ -17,7 +17,7 @@ from agent_app.models.attachments import MOST_A_CHAT, stored_name
 from agent_app.models.refusal import Refused
 from agent_app.tools.attachments import checked, clean_name
 from tests.agent_app.test_desk_rest import bearer, token_of
-from tests.agent_app.test_documents import docx, pdf
+from tests.agent_app.test_documents import aes_pdf, docx, pdf
 from tests.chat_client import PATIENCE, Chat
 from tests.desk import Desk
 from tests.staff import logged_in, staff
@@ -63,6 +63,7 @@ def test_what_is_taken(name: str, data: bytes, kept_as: str, content_type: str) 
     ("name", "data", "sentence"),
     [
         ("a.pdf", pdf("secret", password="x"), documents.ENCRYPTED),
+        ("a.pdf", aes_pdf(), documents.LOCKED),
         ("a.pdf", pdf(pages=10_000), documents.PAGES),
         ("a.pdf", b"%PDF-1.7 <html><script>x</script>", documents.BROKEN),
         ("a.docx", bomb(), documents.TOO_BIG),

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import time
 import zipfile
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
 from pypdf import PdfWriter
+from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject, NumberObject
 
 from agent_app.agent.events import ChatMessage, TurnContext
 from agent_app.agent.loop import CustomerSupportAgent
@@ -33,8 +35,6 @@ def pdf(text: str = "", pages: int = 1, password: str = "") -> bytes:
     for _ in range(pages):
         page = writer.add_blank_page(200, 200)
         if text:
-            from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
-
             font = DictionaryObject(
                 {
                     NameObject("/Type"): NameObject("/Font"),
@@ -50,6 +50,23 @@ def pdf(text: str = "", pages: int = 1, password: str = "") -> bytes:
             page[NameObject("/Contents")] = writer._add_object(stream)
     if password:
         writer.encrypt(password)
+    buffer = io.BytesIO()
+    writer.write(buffer)
+    return buffer.getvalue()
+
+
+def aes_pdf() -> bytes:
+    """One that opens without a password, as scanners and offices make them. Its key is that of RC4, which pypdf knows
+    by itself; its texts are said to be AES, and are not.
+    """
+    writer = PdfWriter(clone_from=io.BytesIO(pdf("Invoice 4711")))
+    writer.encrypt("", "owner", algorithm="RC4-128")
+    name = NameObject
+    aes = DictionaryObject({name("/CFM"): name("/AESV2"), name("/Length"): NumberObject(16)})
+    filters = {name("/CF"): DictionaryObject({name("/StdCF"): aes}), name("/StmF"): name("/StdCF")}
+    version = {name("/V"): NumberObject(4), name("/R"): NumberObject(4)}
+    assert writer._encrypt_entry is not None
+    writer._encrypt_entry.update(filters | version)
     buffer = io.BytesIO()
     writer.write(buffer)
     return buffer.getvalue()
@@ -75,6 +92,15 @@ def docx(paragraphs: list[str], **more: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def locked(archive: bytes) -> bytes:
+    """The same archive; each of its files is said to be encrypted."""
+    data = bytearray(archive)
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        for found in re.finditer(signature, archive):
+            data[found.start() + flags] |= 1
+    return bytes(data)
+
+
 @pytest.mark.parametrize(
     ("name", "data", "kind", "said"),
     [
@@ -98,6 +124,7 @@ def test_what_can_be_read(name: str, data: bytes, kind: str, said: str) -> None:
     [
         ("a.pdf", b"%PDF-1.7 and then nothing of the kind", documents.BROKEN),
         ("a.pdf", pdf("secret", password="x"), documents.ENCRYPTED),
+        ("a.pdf", aes_pdf(), documents.LOCKED),
         ("a.pdf", pdf(pages=documents.MOST_PAGES + 1), documents.PAGES),
         ("a.pdf", pdf(), documents.NO_TEXT),
         ("a.pdf", b"just words", documents.WRONG_NAME.format(said="PDF")),
@@ -105,6 +132,8 @@ def test_what_can_be_read(name: str, data: bytes, kind: str, said: str) -> None:
         ("a.docx", docx(["hi"], **{"word/vbaProject.bin": b"x"}), documents.MACROS),
         ("a.docx", docx(["hi"], bomb=b"\0" * (documents.MOST_UNPACKED + 1)), documents.TOO_BIG),
         ("a.docx", b"PK\x03\x04 broken", documents.BROKEN),
+        ("a.docx", docx(["<"]), documents.BROKEN),
+        ("a.docx", locked(docx(["hi"])), documents.ENCRYPTED),
         ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 old", documents.OLD),
         ("a.exe", b"MZ\x00\x00\x01", documents.UNKNOWN_KIND),
         ("a.txt", b"  \n ", documents.NO_TEXT),

@@ -50,6 +50,10 @@ PORT = env.whole("PORT", 8000, 1, 65535)
 
 # The names by which this site may be called. Under DEBUG an empty list means localhost in all its forms.
 ALLOWED_HOSTS = env.items("ALLOWED_HOSTS")
+for name in ALLOWED_HOSTS:
+    # What Django compares has no scheme, port or path: such a name would be that of no request.
+    if not re.fullmatch(r"\*|[^\s/:*]+|\[[0-9A-Fa-f:.]+\]", name):
+        raise WrongSetting(f"ALLOWED_HOSTS={name!r} is no name of a host: write desk.example.com or .example.com.")
 
 # The websites that may open a chat socket, as origins (https://shop.example.com). Empty: the hosts of
 # ALLOWED_HOSTS on any port, and under DEBUG localhost, 127.0.0.1 and [::1] on any port.

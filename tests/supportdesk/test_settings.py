@@ -83,6 +83,10 @@ WRONG = [
     ("REDIS_URL", "http://localhost", "redis, rediss"),
     ("ALLOWED_ORIGINS", "shop.example.com", "scheme://host"),
     ("ALLOWED_ORIGINS", "https://shop.example.com/chat", "scheme://host"),
+    ("ALLOWED_HOSTS", "https://desk.example.com", "desk.example.com or .example.com"),
+    ("ALLOWED_HOSTS", "localhost,desk.example.com/desk", "desk.example.com or .example.com"),
+    ("ALLOWED_HOSTS", "desk.example.com:8000", "desk.example.com or .example.com"),
+    ("ALLOWED_HOSTS", "*.example.com", "desk.example.com or .example.com"),
     ("DATABASE_URL", "nonsense", "sqlite:////abs/path"),
     ("IDENTITY_SECRET", "short", "at least 32"),
 ]
@@ -97,6 +101,11 @@ def test_a_wrong_value_is_refused_with_what_to_write(
     assert name in str(refusal.value)
     assert advice in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_the_names_that_a_site_may_have_are_taken(load: Callable[..., Any]) -> None:
+    names = ["desk.example.com", ".example.com", "127.0.0.1", "[::1]", "*"]
+    assert load(ALLOWED_HOSTS=",".join(names))["ALLOWED_HOSTS"] == names
 
 
 def test_the_refusal_of_a_secret_does_not_print_it(load: Callable[..., Any]) -> None:

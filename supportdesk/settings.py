@@ -210,12 +210,17 @@ if SITE_URL and (urlsplit(SITE_URL).scheme not in {"http", "https"} or not urlsp
 # (any server that speaks OpenAI's embeddings, with OPENAI_API_KEY), or the absolute path of a folder
 # with model.onnx and tokenizer.json (any sentence model exported to ONNX).
 KNOWLEDGE_EMBEDDER = env.text("KNOWLEDGE_EMBEDDER", "minilm")
-if KNOWLEDGE_EMBEDDER not in {"minilm", "multilingual", "none"} and not (
-    KNOWLEDGE_EMBEDDER.startswith(("http://", "https://")) or Path(KNOWLEDGE_EMBEDDER).is_dir()
+if KNOWLEDGE_EMBEDDER.startswith(("http://", "https://")):
+    if not KNOWLEDGE_EMBEDDER.partition("#")[2]:
+        raise WrongSetting(
+            f"KNOWLEDGE_EMBEDDER={KNOWLEDGE_EMBEDDER!r} names no model: write https://host/v1/embeddings#MODEL."
+        )
+elif KNOWLEDGE_EMBEDDER not in {"minilm", "multilingual", "none"} and not all(
+    (Path(KNOWLEDGE_EMBEDDER) / file).is_file() for file in ("model.onnx", "tokenizer.json")
 ):
     raise WrongSetting(
         f"KNOWLEDGE_EMBEDDER={KNOWLEDGE_EMBEDDER!r} is unknown: write minilm, multilingual, none, "
-        "https://host/v1/embeddings#MODEL, or the path of a folder that is there."
+        "https://host/v1/embeddings#MODEL, or the path of a folder that holds model.onnx and tokenizer.json."
     )
 
 # Days that an ended conversation is kept before `manage.py cleanup` deletes it; 0 keeps it for ever.

@@ -3,6 +3,7 @@
 import re
 import runpy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,6 +88,9 @@ WRONG = [
     ("ALLOWED_HOSTS", "localhost,desk.example.com/desk", "desk.example.com or .example.com"),
     ("ALLOWED_HOSTS", "desk.example.com:8000", "desk.example.com or .example.com"),
     ("ALLOWED_HOSTS", "*.example.com", "desk.example.com or .example.com"),
+    ("KNOWLEDGE_EMBEDDER", "best", "write minilm, multilingual, none"),
+    ("KNOWLEDGE_EMBEDDER", str(CHECKOUT), "holds model.onnx and tokenizer.json"),
+    ("KNOWLEDGE_EMBEDDER", "https://model.example", "https://host/v1/embeddings#MODEL"),
     ("DATABASE_URL", "nonsense", "sqlite:////abs/path"),
     ("IDENTITY_SECRET", "short", "at least 32"),
 ]
@@ -106,6 +110,13 @@ def test_a_wrong_value_is_refused_with_what_to_write(
 def test_the_names_that_a_site_may_have_are_taken(load: Callable[..., Any]) -> None:
     names = ["desk.example.com", ".example.com", "127.0.0.1", "[::1]", "*"]
     assert load(ALLOWED_HOSTS=",".join(names))["ALLOWED_HOSTS"] == names
+
+
+def test_a_model_of_ones_own_is_taken(load: Callable[..., Any], tmp_path: Path) -> None:
+    for name in ("model.onnx", "tokenizer.json"):
+        (tmp_path / name).touch()
+    for value in (str(tmp_path), "https://model.example/v1/embeddings#small"):
+        assert load(KNOWLEDGE_EMBEDDER=value)["KNOWLEDGE_EMBEDDER"] == value
 
 
 def test_the_refusal_of_a_secret_does_not_print_it(load: Callable[..., Any]) -> None:

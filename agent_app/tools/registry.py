@@ -189,9 +189,16 @@ def without_links(summary: str) -> str:
 def load_tools() -> dict[str, RegisteredTool]:
     """The tools that AGENT_TOOLS names and, with them, those of the back ends that are configured.
 
-    Raises TypeError for a tool whose arguments have no schema.
+    Raises ImproperlyConfigured for what is no tool, TypeError for a tool whose arguments have no schema.
     """
-    functions = [import_string(path) for path in settings.AGENT_TOOLS]
+    functions = []
+    for path in settings.AGENT_TOOLS:
+        function = import_string(path)
+        if not isinstance(getattr(function, "policy", None), Policy):
+            raise ImproperlyConfigured(
+                f"AGENT_TOOLS={path!r} is no tool: write the dotted path of a function under @tool."
+            )
+        functions.append(function)
     if RECALL in settings.AGENT_TOOLS:
         functions.append(import_string(REMEMBER))
     for backend in backends_with_tools():
@@ -226,7 +233,12 @@ def build_responder() -> Responder:
     )
     path = settings.AGENT_RESPONDER or (WITH_MODEL if settings.AGENT_MODEL else OFFLINE)
     try:
-        responder: Responder = import_string(path)(options)
+        found = import_string(path)
+        if not hasattr(found, "respond"):
+            raise ImproperlyConfigured(
+                f"AGENT_RESPONDER={path!r} is no responder: write the dotted path of a class with respond()."
+            )
+        responder: Responder = found(options)
     except WrongModel as error:
         raise ImproperlyConfigured(str(error)) from None
     except ImportError as error:

@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 from agent_app.agent.events import NeedsConfirmation, ToolError, ToolResult, TurnContext
 from agent_app.agent.responder import call_tool
 from agent_app.tools.failures import NotFound
-from agent_app.tools.registry import RegisteredTool, load_tools, tool
+from agent_app.tools.registry import RegisteredTool, build_agent, load_tools, tool
 
 pytestmark = pytest.mark.unit
 
@@ -81,6 +82,21 @@ def test_every_shipped_tool_has_a_schema_and_says_what_it_does(settings: Any) ->
     for made in tools.values():
         assert made.description, made.name
         assert made.schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "advice"),
+    [
+        ("AGENT_TOOLS", ["os.path.join"], "of a function under @tool"),
+        ("AGENT_TOOLS", ["agent_app.tools.registry.RegisteredTool"], "of a function under @tool"),
+        ("AGENT_RESPONDER", "os.path.join", "of a class with respond"),
+        ("AGENT_RESPONDER", "agent_app.agent.events.TurnContext", "of a class with respond"),
+    ],
+)
+def test_what_is_no_tool_or_responder_is_said(settings: Any, name: str, value: Any, advice: str) -> None:
+    setattr(settings, name, value)
+    with pytest.raises(ImproperlyConfigured, match=f"^{name}='[^\n]*{advice}[^\n]*$"):
+        build_agent()
 
 
 @pytest.mark.parametrize(

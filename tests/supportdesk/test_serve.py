@@ -125,6 +125,7 @@ def serve(folder: Path, *options: str, **settings: str) -> subprocess.CompletedP
             {"SESSION_TIMEOUT_MINUTES": "2"},
             "SESSION_TIMEOUT_MINUTES=2 is out of bounds: write a whole number from 5 to",
         ),
+        ({"AGENT_TOOLS": "os.path.join"}, "AGENT_TOOLS='os.path.join' is no tool"),
         ({"DEBUG": "false"}, "SECRET_KEY is not set and DEBUG is off"),
         ({"DEBUG": "false", "SECRET_KEY": "x" * 50}, "ALLOWED_HOSTS is empty and DEBUG is off"),
     ],

@@ -11,6 +11,7 @@ class AgentAppConfig(AppConfig):
     def ready(self) -> None:
         from django.db.models.signals import post_migrate
 
+        from agent_app import checks  # noqa: F401 - registers the system checks
         from agent_app.roles import make_roles
         from sessions_app.signals import session_ended, session_extended, staff_acted
 

@@ -4,6 +4,7 @@ A row goes with its conversation, and its file goes after the commit that delete
 conversation (retention, an erasure, the admin) deletes its files, too.
 """
 
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,7 +22,9 @@ from django.dispatch import receiver
 from django.utils import timezone
 
 from agent_app.models.conversations import Conversation, new_id
-from agent_app.models.refusal import Refused
+from agent_app.models.refusal import Refused, Unavailable
+
+logger = logging.getLogger(__name__)
 
 MOST_A_MESSAGE = 5
 MOST_A_CHAT = 100
@@ -34,11 +37,20 @@ def stored_name(session_id: str, attachment_id: str) -> str:
 
 class AttachmentQuerySet(models.QuerySet["Attachment"]):
     def store(self, conversation: Conversation, name: str, content_type: str, data: bytes) -> "Attachment":
-        """Keeps an upload that has been checked. Refused when the chat holds too many, or is gone."""
+        """Keeps an upload that has been checked. Refused when the chat holds too many, or is gone; Unavailable when the
+        storage does not take it.
+        """
         if self.filter(conversation=conversation).count() >= MOST_A_CHAT:
             raise Refused("invalid", f"A chat holds at most {MOST_A_CHAT} files: start a new one.", field="file")
         made = Attachment(conversation=conversation, name=name, content_type=content_type, size=len(data))
-        kept = default_storage.save(stored_name(conversation.session_id, made.public_id), ContentFile(data))
+        place = stored_name(conversation.session_id, made.public_id)
+        try:
+            kept = default_storage.save(place, ContentFile(data))
+        except OSError as error:
+            logger.error("attachment.not_kept error=%s", error.strerror)
+            with suppress(OSError):  # a full disk has taken the beginning
+                forget_file(place)
+            raise Unavailable from error
         made.file.name = kept
         try:
             made.save(force_insert=True)

@@ -1,6 +1,7 @@
 """Files of customers: taken by what is in them, read by the agent, opened by their own, gone with the chat."""
 
 import io
+import resource
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from django.utils import timezone
 from agent_app.knowledge import documents
 from agent_app.models import Attachment, Conversation
 from agent_app.models.attachments import MOST_A_CHAT, stored_name
-from agent_app.models.refusal import Refused
+from agent_app.models.refusal import Refused, Unavailable
 from agent_app.tools.attachments import checked, clean_name
 from tests.agent_app.test_desk_rest import bearer, token_of
 from tests.agent_app.test_documents import aes_pdf, docx, pdf
@@ -208,6 +209,20 @@ async def test_bad_uploads_are_refused_by_the_door(desk: Desk) -> None:
     assert (ended.status_code, ended.json()["code"]) == (409, "closed")
 
 
+async def test_a_file_that_the_desk_cannot_keep_may_be_sent_again(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    desk = Desk(tmp_path, MEDIA_ROOT=str(tmp_path / "file" / "media"), KNOWLEDGE_EMBEDDER="none")
+    desk.start()
+    chat = await Chat.open(desk.url)
+    answer = await chat.http.post("/attachments/", files={"file": ("a.txt", b"words")})
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert desk.stop() == 0
+    log = desk.log.read_text()
+    assert "agent_app.W002" in log
+    assert "attachment.not_kept error=Not a directory" in log
+    assert "Traceback" not in log
+
+
 async def test_a_picture_is_for_a_person(desk: Desk) -> None:
     chat = await Chat.open(desk.url)
     attachment = await upload(chat, "torn.png", PNG)
@@ -254,6 +269,19 @@ def test_an_upload_to_an_erased_chat_leaves_no_file(chat_row: Conversation, tmp_
     with pytest.raises(Refused, match="no such chat"):
         store(gone)
     assert not (tmp_path / "attachments" / "gone").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_full_disk_refuses_an_upload_and_keeps_no_half_of_it(chat_row: Conversation, tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+    try:
+        with pytest.raises(Unavailable):
+            store(chat_row, b"words " * 2**20)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "attachments" / "s-1").exists()
+    assert not Attachment.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)

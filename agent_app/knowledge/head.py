@@ -7,8 +7,9 @@ have said of an example, or of a whole article, had it never seen it. Calibratio
 Where there are texts enough, their vectors are turned by a metric of the knowledge's own first: see `metric`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from agent_app.knowledge import metric as metrics
 from agent_app.knowledge.embedding import Vectors
 from agent_app.knowledge.metric import Labels, Metric
+from agent_app.knowledge.twins import Groups, members
 
 WIDTH = 1.0  # the kernel is exp(-WIDTH · squared distance)
 RIDGE = 0.1  # of 0.02 to 0.6, with 5 to 100 examples an article: figures in docs/decisions.md
@@ -88,35 +90,17 @@ class Unseen:
         self.inverse = np.linalg.inv(regularised(vectors))
         self.weights = self.inverse @ self.targets
 
-    def known(self, rows: NDArray[np.int64]) -> Scores:
-        """With each text's article's other texts known."""
-        scores: Scores = self.targets[rows] - self.weights[rows] / self.inverse[rows, rows][:, None]
+    def without(self, rows: NDArray[np.int64]) -> Scores:
+        """Of these texts, with none of them known; of rows × texts, each row by itself."""
+        block = self.inverse[rows[..., :, None], rows[..., None, :]]
+        scores: Scores = self.targets[rows] - np.linalg.solve(block, self.weights[rows])
         return scores
-
-    def foreign(self, rows: NDArray[np.int64]) -> Scores:
-        """With none of these texts known."""
-        scores: Scores = self.targets[rows] - np.linalg.solve(self.inverse[np.ix_(rows, rows)], self.weights[rows])
-        return scores
-
-    def pairs(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Of each of these texts that has a next one of its article: whether the head is right about it without it, and
-        without the next one, too.
-        """
-        order = rows[np.argsort(self.labels[rows], kind="stable")]
-        first, second = order[:-1], order[1:]
-        paired = self.labels[first] == self.labels[second]
-        first, second = first[paired], second[paired]
-        a, b, c = self.inverse[first, first], self.inverse[first, second], self.inverse[second, second]
-        rest = c[:, None] * self.weights[first] - b[:, None] * self.weights[second]
-        both = self.targets[first] - rest / (a * c - b * b)[:, None]
-        right = self.labels[first]
-        return self.known(first).argmax(axis=1) == right, both.argmax(axis=1) == right
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
     """What the head says of texts that it has not seen (texts × articles), each with its article's other texts known,
-    and with none of them.
+    and with none of them. Texts that hardly differ are left out together.
 
     `gain`: how much more often the head is right for one more text an article, which is what leaving one out hides: the
     share right with one text left out, less the share right with another of its article gone, too. The same step once
@@ -133,30 +117,55 @@ class LeftOut:
         return float((self.known.argmax(axis=1) == labels).mean())
 
 
-def leave_out(vectors: Vectors, labels: Labels, articles: int, with_metric: bool = False) -> LeftOut:
+def leave_out(vectors: Vectors, labels: Labels, groups: Groups, articles: int, with_metric: bool = False) -> LeftOut:
+    """`groups`: the texts that hardly differ, as `twins` has them."""
     known = np.empty((len(vectors), articles), np.float32)
     foreign = np.empty_like(known)
-    pairs = []
+    pairs = [np.empty((2, 0), np.bool_)]
     for turned, asked in passes(vectors, labels, articles, with_metric):
         unseen = Unseen(turned, labels, articles)
-        known[asked] = unseen.known(asked)
         for article in np.unique(labels[asked]):
             rows = np.flatnonzero(labels == article)
-            foreign[rows] = unseen.foreign(rows)
-        pairs.append(unseen.pairs(asked))
+            foreign[rows] = unseen.without(rows)
+        alike = members(groups, asked)
+        for rows in of_one_size(alike):
+            known[rows] = unseen.without(rows)
+        for rows in of_one_size(with_the_next(alike, labels)):
+            first = rows[:, 0]
+            scores = np.stack([known[first], unseen.without(rows)[:, 0]])
+            pairs.append(scores.argmax(axis=2) == labels[first])
         del unseen  # 64 MB of 4,000 texts: before there is the next
     without_one, without_two = np.concatenate(pairs, axis=1)
     gain = float(without_one.mean() - without_two.mean()) if without_one.size else 0.0
     return LeftOut(known, foreign, gain, with_metric)
 
 
-def better_left_out(vectors: Vectors, labels: Labels, articles: int) -> LeftOut:
+def with_the_next(alike: Sequence[NDArray[np.int64]], labels: Labels) -> list[NDArray[np.int64]]:
+    """Each group that has a next one of its article, and that one behind it."""
+    order = sorted(alike, key=lambda rows: labels[rows[0]])
+    return [
+        np.concatenate([rows, following])
+        for rows, following in pairwise(order)
+        if labels[rows[0]] == labels[following[0]]
+    ]
+
+
+def of_one_size(lots: Sequence[NDArray[np.int64]], at_once: int = 512) -> Iterator[NDArray[np.int64]]:
+    """As lots × texts, some `at_once` texts (2 MB of 1,000 articles): one call for each lot would take a second."""
+    sizes = np.array([len(lot) for lot in lots])
+    for size in np.unique(sizes):
+        some, step = np.flatnonzero(sizes == size), max(at_once // size, 1)
+        for start in range(0, len(some), step):
+            yield np.stack([lots[number] for number in some[start : start + step]])
+
+
+def better_left_out(vectors: Vectors, labels: Labels, groups: Groups, articles: int) -> LeftOut:
     """With a metric, unless the texts themselves say that it makes them worse known.
 
     The loss draws all texts of an article together. Where an article is one thing that customers want, that is right;
     where it is "Payments", with a hundred unlike questions, the head loses 2 to 10 points.
     """
-    plain, turned = (leave_out(vectors, labels, articles, with_metric) for with_metric in (False, True))
+    plain, turned = (leave_out(vectors, labels, groups, articles, with_metric) for with_metric in (False, True))
     return turned if turned.right(labels) > plain.right(labels) - LEAST_LOSS else plain
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from agent_app.knowledge import head as heads
 from agent_app.knowledge import metric as metrics
+from agent_app.knowledge import twins
 from agent_app.knowledge.calibration import FEATURES, Calibration, Outcome, calibrate
 from agent_app.knowledge.embedding import DATA, Vectors
 from agent_app.knowledge.head import Head, LeftOut
@@ -22,6 +23,7 @@ from agent_app.knowledge.metric import Metric
 from agent_app.knowledge.passages import Passage, Source, parts_of
 from agent_app.knowledge.rows import named_rows, rarity
 from agent_app.knowledge.spelling import Speller
+from agent_app.knowledge.twins import Groups
 from agent_app.knowledge.words import language_of, stem, terms, words
 
 # A candidate's score: the head's (or, without one, its nearest text's cosine), and the share of the question's words
@@ -183,17 +185,21 @@ class KnowledgeIndex:
         # The closed form needs a whole inverse. Of more texts than that a sample stands for all: a smaller knowledge
         # base is a little less sure of itself, so the promise errs to the safe side.
         some = sample(taught, heads.DIRECT)
+        said = [frozenset(terms(texts[unit], self.sources[self.article_of[unit]].language)) for unit in some]
+        groups = twins.grouped(self.vectors[some], self.article_of[some], said)
+        asked = np.flatnonzero(self.kinds[some] == Kind.QUESTION)
+        asked = asked[np.unique(groups[asked], return_index=True)[1]]  # one of those that hardly differ
         head = left_out = None
         if heads.worthwhile(len(taught), size):
             enough = metrics.worthwhile(int((self.kinds == Kind.QUESTION).sum()), self.vectors.shape[1])
             leave_out = heads.better_left_out if enough else heads.leave_out
-            left_out = leave_out(self.vectors[some], self.article_of[some], size)
+            left_out = leave_out(self.vectors[some], self.article_of[some], groups, size)
             head = heads.fit(self.vectors[taught], self.article_of[taught], size, left_out.with_metric)
         index = replace(self, head=head)
-        questions = sample(some[self.kinds[some] == Kind.QUESTION], HELD_OUT)
-        if len(questions) < FEWEST_HELD_OUT:
+        asked = sample(asked, HELD_OUT)
+        if len(asked) < FEWEST_HELD_OUT:
             return index
-        outcomes = [*held_out(index, texts, some, questions, left_out), *off_topic(index, embed)]
+        outcomes = [*held_out(index, texts, some, asked, groups, left_out), *off_topic(index, embed)]
         return replace(index, calibration=calibrate(outcomes, gain=left_out.gain if left_out else 0.0))
 
     @property
@@ -492,9 +498,13 @@ def units_of(number: int, source: Source) -> Iterator[Unit]:
 
 
 def text_of(source: Source) -> str:
+    return "\n".join(said_in(source))
+
+
+def said_in(source: Source) -> list[str]:
     """What lexical search reads of an article; the title counts twice."""
     passages = (f"{passage.heading}. {passage.plain}" for passage in source.passages)
-    return "\n".join([source.title, source.title, *source.questions, *passages])
+    return [source.title, source.title, *source.questions, *passages]
 
 
 def top(scores: Scores, count: int) -> NDArray[np.int64]:
@@ -509,23 +519,24 @@ def held_out(
     index: KnowledgeIndex,
     texts: Sequence[str],
     taught: NDArray[np.int64],
-    questions: NDArray[np.int64],
+    asked: NDArray[np.int64],
+    groups: Groups,
     left_out: LeftOut | None,
 ) -> Iterator[Outcome]:
-    """These example questions asked as if they had never been seen: see `calibration`.
+    """Example questions asked as if they, and what hardly differs from them, had never been seen: see `calibration`.
 
-    `left_out`: what a head says of the units that are `taught`, without them.
+    `asked`: their places among the units that are `taught`; `left_out`: what a head says of those, without them.
     """
     others = np.union1d(taught, np.flatnonzero(index.kinds == Kind.PASSAGE))
-    places = np.searchsorted(taught, questions)
     numbers = np.arange(len(index.sources))
     absent = np.ones(len(index.vectors), bool)
     absent[others] = False
-    for place, (unit, cosines) in zip(places, cosines_of(index.vectors, questions), strict=True):
+    for place, (unit, cosines) in zip(asked, cosines_of(index.vectors, taught[asked]), strict=True):
         article = int(index.article_of[unit])
+        alike = taught[groups == groups[place]]
         cosines[absent] = -1.0
-        cosines[unit] = -1.0
-        matches, foreign_matches = without_text(index, article, texts[unit])
+        cosines[alike] = -1.0
+        matches, foreign_matches = without_texts(index, article, texts[unit], {texts[each] for each in alike})
         known = Seen(cosines, left_out.known[place] if left_out else None, matches)
         order, _, features = index.rank(known)
         yield Outcome(features, order[0] == article, article in order[:3], covered=True)
@@ -551,11 +562,13 @@ def off_topic(index: KnowledgeIndex, embed: Callable[[Sequence[str]], Vectors]) 
             yield Outcome(features, right=False, near=False, covered=False, off_topic=True)
 
 
-def without_text(index: KnowledgeIndex, article: int, text: str) -> tuple[Matches, Matches]:
-    """The lexical match of an example question, as if its article did not hold it, and with its article gone."""
+def without_texts(index: KnowledgeIndex, article: int, text: str, alike: set[str]) -> tuple[Matches, Matches]:
+    """The lexical match of an example question, as if its article did not hold it nor those alike, and with its article
+    gone.
+    """
     source = index.sources[article]
     asked = terms(text, source.language)
-    held = set(terms(text_of(source).replace(text, " ", 1), source.language))
+    held = set(terms("\n".join(part for part in said_in(source) if part not in alike), source.language))
     elsewhere = {term for term in asked if index.lexical.holding(term) > 1}
     matches = index.lexical.match(asked)
     matches.coverage[article] = index.lexical.share(asked, held)

@@ -24,7 +24,7 @@ from agent_app.knowledge.embedding import (
 )
 from agent_app.knowledge.evaluation import Question, ask, measure, read_questions
 from agent_app.knowledge.passages import NotAnArticle, Passage, Source, parse
-from agent_app.knowledge.retrieval import OFF_TOPIC, Band, KnowledgeIndex, off_topic, without_text
+from agent_app.knowledge.retrieval import OFF_TOPIC, Band, KnowledgeIndex, off_topic, without_texts
 from agent_app.knowledge.words import language_of
 from agent_app.management.commands.load_knowledge import SAMPLE, read_folder
 from tests.agent_app.conftest import Embedding
@@ -247,7 +247,7 @@ def test_a_held_out_question_has_words_that_no_article_holds(embed: Embedding) -
     rows = {"pay": ("how do I pay by card", "paying with zlotys"), "send": ("how do I send it", "sending by dromedary")}
     sources = [Source(slug, slug, "", "en", asked) for slug, asked in rows.items()]
     index = KnowledgeIndex.build(sources, embed)
-    with_text, without_article = without_text(index, 0, "paying with zlotys")
+    with_text, without_article = without_texts(index, 0, "paying with zlotys", {"paying with zlotys"})
     assert 0 < with_text.known < 1  # "pay" stands in the other question, "zlotys" nowhere else
     assert without_article.known == 0
 
@@ -275,10 +275,11 @@ def test_head_by_steps_agrees_with_the_direct_solution() -> None:
 
 def test_leave_out_is_what_a_head_without_them_would_say() -> None:
     vectors, labels = drawn_around(np.random.default_rng(2), articles=6, each=10, numbers=16)
-    unseen = heads.Unseen(vectors, labels, 6)
-    mine = np.flatnonzero(labels == labels[25])
-    known, foreign = unseen.known(np.array([25]))[0], unseen.foreign(mine)[mine == 25][0]
-    for without, said in ((np.arange(60) != 25, known), (labels != labels[25], foreign)):
+    left_out = heads.leave_out(vectors, labels, np.arange(60), 6)
+    for without, said in (
+        (np.arange(60) != 25, left_out.known[25]),
+        (labels != labels[25], left_out.foreign[25]),
+    ):
         weights = heads.solve(vectors[without], labels[without], 6)
         assert heads.Head(weights).scores(vectors[without] @ vectors[25]) == pytest.approx(said, abs=0.01)
 
@@ -287,8 +288,7 @@ def test_one_more_text_is_worth_less_the_more_there_are() -> None:
     gains = []
     for each in (3, 40):
         vectors, labels = drawn_around(np.random.default_rng(4), articles=20, each=each, numbers=24)
-        without_one, without_two = heads.Unseen(vectors, labels, 20).pairs(np.arange(len(labels)))
-        gains.append(without_one.mean() - without_two.mean())
+        gains.append(heads.leave_out(vectors, labels, np.arange(len(labels)), 20).gain)
     assert gains[0] > 0.03 > gains[1]
 
 

@@ -1,7 +1,7 @@
 """How good and how fast the offline answers are.
 
     python benchmarks/answers.py quality --data FOLDER [--sets banking77] [--sizes 5 10 all] [--splits 4] [--alone]
-                                         [--twins 2]
+                                         [--twins 2] [--shared 3]
     python benchmarks/answers.py speed [--articles 1000 10000]  latency, event loop, indexing, memory
 
 `quality` reads FOLDER/{banking77,clinc150,bitext_cs}/train.jsonl (lines of {"text", "label"}), which are not part of
@@ -9,7 +9,8 @@ this project, and keeps a part of each aside to ask: against BM25, TF-IDF + LR, 
 split by itself is off by 0.8 points of top-1 either way: `--splits` gives the mean of several, and its standard error.
 "Per label" is top-1 with each label counted alike, as in Banking77's own test part, which has as many of each; it takes
 more questions to say (`--asked 4000`). The near misses are Banking77 with a third of its labels gone. `--twins 2` gives
-each example two more that are hardly another ("…, please?", "Hi, …"), as articles hold them that were filled by hand.
+each example two more that are hardly another ("…, please?", "Hi, …"), as articles hold them that were filled by hand,
+and `--shared 3` puts three of each label's examples into the next label's article as well.
 `speed` makes its articles itself: benchmarks/answers_speed.py. The peers need scikit-learn and bm25s, which only this
 file uses: pip install scikit-learn bm25s.
 """
@@ -20,6 +21,7 @@ import random
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,6 +56,28 @@ PUBLISHED = {
 # ---- quality ----
 
 
+@dataclass(frozen=True)
+class More:
+    """What stands in the articles beside their examples."""
+
+    twins: int = 0  # of each example
+    shared: int = 0  # of each label's examples
+
+    def told(self, size: str) -> str:
+        return size + f" ×{1 + self.twins}" * bool(self.twins) + f" +{self.shared}" * bool(self.shared)
+
+    def of(self, examples: Sequence[Question]) -> list[Question]:
+        labels = sorted({example.label for example in examples if example.label})
+        following = dict(zip(labels, [*labels[1:], labels[0]], strict=True))
+        shared = [Question(one.text, following[one.label]) for one in few(examples, self.shared) if one.label]
+        return [*(twin for place, one in enumerate(examples) for twin in self.twins_of(place, one)), *shared]
+
+    def twins_of(self, place: int, one: Question) -> Iterator[Question]:
+        yield one
+        for number in range(place, place + self.twins):
+            yield Question(HARDLY_ANOTHER[number % len(HARDLY_ANOTHER)](one.text), one.label)
+
+
 class Vectorised:
     """Every text embedded once, however many systems ask for it."""
 
@@ -68,12 +92,12 @@ class Vectorised:
 
 
 def quality(
-    data: Path, sets: Sequence[str], sizes: Sequence[str], asked: int, splits: int, alone: bool, twins: int
+    data: Path, sets: Sequence[str], sizes: Sequence[str], asked: int, splits: int, alone: bool, more: More
 ) -> None:
     embed = Vectorised()
     print(f"{'set':10} {'examples':>8}  {'system':32} {'top-1':>6} {'±':>4} {'per label':>9} {'±':>4}", end=" ")
     print(f"{'oos AUROC':>9}  answered  wrong   ECE")
-    made = (cases(data, sets, sizes, asked, FIRST_SPLIT + number, twins) for number in range(splits))
+    made = (cases(data, sets, sizes, asked, FIRST_SPLIT + number, more) for number in range(splits))
     for split in zip(*made, strict=True):
         name, size = split[0][:2]
         measured = [list(systems(*case[2:], embed, alone)) for case in split]
@@ -94,7 +118,7 @@ def averaged(splits: Sequence[Sequence[float]]) -> str:
 
 
 def cases(
-    data: Path, sets: Sequence[str], sizes: Sequence[str], asked: int, seed: int, twins: int
+    data: Path, sets: Sequence[str], sizes: Sequence[str], asked: int, seed: int, more: More
 ) -> Iterator[tuple[str, str, list[Question], list[Question]]]:
     for name in sets:
         rows = read_questions(data / name / "train.jsonl")
@@ -107,29 +131,14 @@ def cases(
         if outside.exists():
             questions = questions + read_questions(outside)
         for size in sizes:
-            yield name, told(size, twins), with_twins(of_size(examples, size), twins), questions
+            yield name, more.told(size), more.of(of_size(examples, size)), questions
         if name == "banking77":
             labels = sorted({row.label for row in rows if row.label})
             gone = set(random.Random(seed).sample(labels, len(labels) // 3))
             kept = [row for row in examples if row.label not in gone]
             near = [Question(q.text, None if q.label in gone else q.label) for q in questions]
             for size in sizes:
-                yield "near miss", told(size, twins), with_twins(of_size(kept, size), twins), near
-
-
-def told(size: str, twins: int) -> str:
-    return f"{size} ×{1 + twins}" if twins else size
-
-
-def with_twins(examples: Sequence[Question], twins: int) -> list[Question]:
-    return [
-        Question(text, example.label)
-        for place, example in enumerate(examples)
-        for text in (
-            example.text,
-            *(HARDLY_ANOTHER[(place + n) % len(HARDLY_ANOTHER)](example.text) for n in range(twins)),
-        )
-    ]
+                yield "near miss", more.told(size), more.of(of_size(kept, size)), near
 
 
 def of_size(examples: Sequence[Question], size: str) -> list[Question]:
@@ -220,6 +229,7 @@ def main() -> None:
     parser.add_argument("--asked", type=int, default=MOST_ASKED, help="questions of each set, at most half of it")
     parser.add_argument("--splits", type=int, default=1, help="how many times another part is kept aside")
     parser.add_argument("--twins", type=int, default=0, help="more examples of each that are hardly another, at most 5")
+    parser.add_argument("--shared", type=int, default=0, help="examples a label that another article holds, too")
     parser.add_argument("--alone", action="store_true", help="without the peers")
     parser.add_argument("--articles", type=int, nargs="+", default=[1000, 10_000])
     parser.add_argument("--questions", type=int, default=300)
@@ -229,7 +239,8 @@ def main() -> None:
     elif options.data is None:
         parser.error("quality needs --data FOLDER")
     else:
-        quality(options.data, options.sets, options.sizes, options.asked, options.splits, options.alone, options.twins)
+        more = More(options.twins, options.shared)
+        quality(options.data, options.sets, options.sizes, options.asked, options.splits, options.alone, more)
 
 
 if __name__ == "__main__":

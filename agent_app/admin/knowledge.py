@@ -113,6 +113,11 @@ class ArticleAdmin(Audited):
             "found": preview.index.search(asked, knowledge.embedder.embed, 5) if asked else None,
             "calibration": preview.index.calibration,
             "preview": preview,
+            "shared": [
+                (each.text, [other for other in each.sources if other.slug != source.slug])
+                for each in preview.index.shared
+                if source.slug in {other.slug for other in each.sources}
+            ],
             **told_apart(preview.changed),
             "published": "published" in request.POST,
             "here": source.slug,
@@ -199,8 +204,17 @@ class IndexGenerationAdmin(ReadOnlyAdmin):
                 "newest": newest,
                 "in_use": generation.embedder == knowledge.embedder.name,
             }
+            if more["in_use"] and newest == generation and request.user.has_perm("agent_app.view_article"):
+                more["shared"] = shared_texts()
         return super().change_view(request, object_id, form_url, more)
 
 
 def calibration_of(generation: IndexGeneration) -> Calibration:
     return Calibration.from_json(generation.calibration)
+
+
+def shared_texts() -> list[tuple[str, list[Article]]]:
+    """Each text that stands in several articles now, and those."""
+    shared = knowledge.current().shared
+    articles = Article.objects.in_bulk({source.slug for each in shared for source in each.sources}, field_name="slug")
+    return [(each.text, [articles[s.slug] for s in each.sources if s.slug in articles]) for each in shared]

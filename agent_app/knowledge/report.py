@@ -6,14 +6,20 @@ from typing import Any
 
 from agent_app.knowledge.calibration import Bin
 from agent_app.knowledge.evaluation import MEANING, Asked, confusions, coverage_and_error, reliability_of
-from agent_app.knowledge.retrieval import KnowledgeIndex
+from agent_app.knowledge.retrieval import KnowledgeIndex, Shared
 
 SIDE = 320  # pixels of a plot
 EDGE = 44  # room for numbers and names
 LARGEST = 14  # radius of the dot that holds all questions, over a smallest of 3
 EXAMPLES = 25
+MOST_SHARED = 20  # texts of several articles that a command names
 RELIABILITY = "Reliability: the chance that was promised, and how often it came true. Larger dots are more questions."
 CURVE = "Share of all questions answered, and wrong among them, for every threshold. The dot is the one in use."
+
+IN_SEVERAL = (
+    "Nothing tells which of them is to answer, so the agent asks back. Leave each text in one of its articles, "
+    "or word it otherwise."
+)
 
 STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
@@ -48,6 +54,9 @@ def page(index: KnowledgeIndex, asked: Sequence[Asked], measured: dict[str, Any]
 {figure(RELIABILITY, reliability_plot(reliability_of(asked)))}
 {figure(CURVE, line_plot(shown, "answered", "wrong", operating_point(asked), index.calibration.target))}
 </div>
+<h2>Texts of several articles</h2>
+<p>{IN_SEVERAL}</p>
+{table(("text", "articles"), ((each.text, slugs(each)) for each in index.shared))}
 <h2>Worst confusions</h2>
 {table(("right", "found instead", "times"), confusions(asked))}
 <h2>Answered wrongly</h2>
@@ -56,6 +65,22 @@ def page(index: KnowledgeIndex, asked: Sequence[Asked], measured: dict[str, Any]
 {examples(one for one in asked if one.right and not one.answered)}
 </html>
 """
+
+
+def told_of_shared(index: KnowledgeIndex) -> str:
+    """For a command: what stands in several articles, and what to do about it; "" where nothing does."""
+    shared = index.shared
+    if not shared:
+        return ""
+    listed = [f"  “{each.text}”: {slugs(each)}" for each in shared[:MOST_SHARED]]
+    further = [f"  and {len(shared) - MOST_SHARED} more"] if len(shared) > MOST_SHARED else []
+    stands = "stands" if len(shared) == 1 else "stand"
+    first = f"{counted(len(shared), 'text')} {stands} in several articles. {IN_SEVERAL}"
+    return "\n".join([first, *listed, *further])
+
+
+def slugs(shared: Shared) -> str:
+    return ", ".join(source.slug for source in shared.sources)
 
 
 def counted(number: int, what: str) -> str:

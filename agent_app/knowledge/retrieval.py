@@ -101,6 +101,15 @@ class Findings:
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """A title or an example question that several articles hold: nothing tells which of them is to answer it."""
+
+    text: str
+    sources: tuple[Source, ...]
+    units: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """What one question shows of every article: the input of ranking, the same for a live and a held-out one."""
 
@@ -189,6 +198,8 @@ class KnowledgeIndex:
         groups = twins.grouped(self.vectors[some], self.article_of[some], said)
         asked = np.flatnonzero(self.kinds[some] == Kind.QUESTION)
         asked = asked[np.unique(groups[asked], return_index=True)[1]]  # one of those that hardly differ
+        in_several = np.isin(some, [unit for each in self.shared for unit in each.units])
+        asked = asked[~np.isin(groups[asked], groups[in_several])]
         head = left_out = None
         if heads.worthwhile(len(taught), size):
             enough = metrics.worthwhile(int((self.kinds == Kind.QUESTION).sum()), self.vectors.shape[1])
@@ -212,6 +223,18 @@ class KnowledgeIndex:
         bare = questions[self.article_of] < FEWEST_QUESTIONS
         units = np.flatnonzero((self.kinds != Kind.PASSAGE) | bare)
         return units if len(units) <= heads.DIRECT else np.flatnonzero((self.kinds < Kind.HEADING) | bare)
+
+    @cached_property
+    def shared(self) -> tuple[Shared, ...]:
+        """The titles and example questions that are the same text in several articles of one language."""
+        names = [text for source in self.sources for _, text in names_of(source)]
+        texts = dict(zip(np.flatnonzero(self.kinds < Kind.HEADING).tolist(), names, strict=True))
+        languages = {unit: self.sources[self.article_of[unit]].language for unit in texts}
+        said = {unit: (languages[unit], *terms(text, languages[unit])) for unit, text in texts.items()}
+        return tuple(
+            Shared(texts[units[0]], tuple(self.sources[n] for n in np.unique(self.article_of[units])), tuple(units))
+            for units in twins.shared(texts, said, self.article_of, self.vectors)
+        )
 
     @cached_property
     def languages(self) -> set[str]:
@@ -255,7 +278,9 @@ class KnowledgeIndex:
         hits = self.hits(order[:limit], question, seen, scores)
         foreign = spoken if spoken and spoken not in self.languages else None
         band = self.band(probability, near)
-        if band is Band.ANSWER and self.only_names_a_subject(question, order):
+        if band is Band.ANSWER and (
+            self.only_names_a_subject(question, order) or self.is_asked_of_both(question, order, seen.cosines)
+        ):
             band = Band.CLARIFY
         return Findings(question, band, probability, hits, foreign, tuple(sorted(self.languages)), near)
 
@@ -333,6 +358,16 @@ class KnowledgeIndex:
         (said,) = words(question)
         named = [n for n in order if stem(said, self._language) in terms(self.sources[n].title, self._language)]
         return named != [order[0]]
+
+    def is_asked_of_both(self, question: str, order: NDArray[np.int64], cosines: Scores) -> bool:
+        """Whether the best two articles both hold this very question: calibration leaves such texts out (`shared`)."""
+        return len(order) > 1 and all(self.holds(question, article, cosines) for article in order[:2])
+
+    def holds(self, question: str, article: int, cosines: Scores) -> bool:
+        source, start = self.sources[article], self._starts[article]
+        names = [text for _, text in names_of(source)]
+        same = np.flatnonzero(cosines[start : start + len(names)] >= twins.SAME)
+        return any(terms(names[place], source.language) == terms(question, source.language) for place in same)
 
     def best_passage(self, article: int, question: str, cosines: Scores) -> Passage | None:
         """The passage that answers, rather than the article's opening.
@@ -484,11 +519,16 @@ def shares_held(passages: Sequence[Passage], asked: set[str], language: str) -> 
     return [sum(weights[term] for term in sorted(each)) / total if total else 0.0 for each in held]
 
 
-def units_of(number: int, source: Source) -> Iterator[Unit]:
+def names_of(source: Source) -> Iterator[tuple[Kind, str]]:
     for title in dict.fromkeys([source.title, *ASKED_IN_TITLE.findall(source.title)]):
-        yield Unit(number, Kind.TITLE, -1, title)
+        yield Kind.TITLE, title
     for question in source.questions:
-        yield Unit(number, Kind.QUESTION, -1, question)
+        yield Kind.QUESTION, question
+
+
+def units_of(number: int, source: Source) -> Iterator[Unit]:
+    for kind, text in names_of(source):
+        yield Unit(number, kind, -1, text)
     heading = ""
     for place, passage in enumerate(source.passages):
         if passage.heading and passage.heading != heading:

@@ -2,15 +2,19 @@
 
 Of two in one article each is known by the other. Left out alone, it says nothing of how a new question fares: where one
 answer in twenty was to be wrong, one in seven was (docs/decisions.md). So they are left out together.
+
+Of two in two articles each, left out, finds the other's article. Calibration would take that for a mistake, though
+either answer can be defended, and two in ten of them silenced a desk. So they are not asked, and the operator is told.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent_app.knowledge.embedding import Vectors
 from agent_app.knowledge.metric import Labels
+from agent_app.knowledge.words import words
 
 # A "please" or a "hi" moves a short text to a cosine of 0.85, and leaves the words that carry its subject. Without them
 # it is the cosine that tells, and a high one: of texts that customers worded each by themselves 8 to 13 in 100 have
@@ -18,6 +22,11 @@ from agent_app.knowledge.metric import Labels
 # shy for nothing.
 ALIKE = 0.95
 ALIKE_IN_WORDS = 0.8
+
+# From this cosine two texts with the same words in the same order are the same text. Of the pairs in two labels of
+# Banking77 and CLINC150 all seven from here on ask one thing ("How can i get new card?", "how do i get a new card"),
+# and below it they begin to ask two ("can you call me something else", "can i call you something else": 0.948).
+SAME = 0.95
 
 Groups = NDArray[np.int64]
 
@@ -55,3 +64,33 @@ def members(groups: Groups, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """These texts, group by group."""
     order = rows[np.argsort(groups[rows], kind="stable")]
     return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+
+
+def shared(
+    texts: Mapping[int, str], said: Mapping[int, tuple[str, ...]], articles: Labels, vectors: Vectors
+) -> list[list[int]]:
+    """What is the same text in several articles: the numbers of each one's units.
+
+    `texts`, and `said`, each one's words that carry its subject, by the unit's number. Only texts that are alike in
+    those words are compared, so that it takes hardly longer than to read them.
+    """
+    alike: dict[tuple[str, ...], dict[str, list[int]]] = {}
+    for unit, text in texts.items():
+        wording = " ".join(words(text))
+        if wording:
+            alike.setdefault(said[unit], {}).setdefault(wording, []).append(unit)
+    found = []
+    for wordings in alike.values():
+        units = list(wordings.values())
+        if len({int(articles[unit]) for each in units for unit in each}) < 2:
+            continue
+        some = vectors[[each[0] for each in units]]
+        near = some @ some.T >= SAME
+        free = np.ones(len(units), bool)
+        while free.any():
+            together = reached(near, int(np.argmax(free)))
+            free &= ~together
+            mine = sorted(unit for place in np.flatnonzero(together) for unit in units[place])
+            if len({int(articles[unit]) for unit in mine}) > 1:
+                found.append(mine)
+    return sorted(found)

@@ -264,6 +264,34 @@ def test_the_reliability_table_of_an_index(editor: Client, shop_knowledge: None)
     assert 'style="' not in page.split('class="reliability"')[1]  # the policy forbids it
 
 
+def test_what_several_articles_share_is_named_beside_the_calibration(editor: Client, shop_knowledge: None) -> None:
+    def page(client: Client) -> str:
+        newest = IndexGeneration.objects.defer("payload").latest("id")
+        return client.get(f"/admin/agent_app/indexgeneration/{newest.pk}/change/").content.decode()
+
+    assert "several articles" not in page(editor)
+    asked = "Where is <my> order?"
+    for slug in ("jobs", "returns"):
+        Article.objects.get(slug=slug).questions.create(text=asked)
+    knowledge.renew()
+    shown = page(editor)
+    assert "1 text stands in several articles" in shown
+    assert shown.count("Where is &lt;my&gt; order?") == 1
+    for slug in ("jobs", "returns", "track-order"):  # the shop's own question
+        assert f'href="/admin/agent_app/article/{Article.objects.get(slug=slug).pk}/change/"' in shown
+    assert "several articles" not in page(logged_in("agent_app.view_indexgeneration", username="measurer"))
+
+
+def test_the_form_says_what_another_article_asks_already(editor: Client, shop_knowledge: None) -> None:
+    form = {"title": "Kayaks", "slug": "kayaks", "body": "Two.", "published": "on", "instead_of": ""}
+    page = editor.post("/admin/agent_app/article/preview/", form).content.decode()
+    assert "stands in other articles" not in page
+    known = Article.objects.get(slug="returns").question_texts()[0]
+    page = editor.post("/admin/agent_app/article/preview/", form | {"questions-0-text": f"{known}!"}).content.decode()
+    assert "stands in other articles" in page
+    assert "?q=returns" in page
+
+
 def test_queries_do_not_grow() -> None:
     def queries() -> int:
         with CaptureQueriesContext(connection) as captured:

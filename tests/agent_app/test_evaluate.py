@@ -102,6 +102,28 @@ def test_a_report_of_one_article_says_so(tmp_path: Path) -> None:
     assert "<p>1 article, 1 question. " in (tmp_path / "r.html").read_text()
 
 
+def test_what_several_articles_share_is_said_beside_the_numbers(tmp_path: Path) -> None:
+    examples = lines(tmp_path / "e.jsonl", [*EXAMPLES, ("How do I pay?", "track")])
+    asked = lines(tmp_path / "q.jsonl", [("where is it", "track")])
+    out, beside = StringIO(), StringIO()
+    report = tmp_path / "r.html"
+    call_command(
+        "evaluate",
+        "--examples",
+        examples,
+        "--questions",
+        asked,
+        "--json",
+        "--report",
+        str(report),
+        stdout=out,
+        stderr=beside,
+    )
+    assert json.loads(out.getvalue())["questions"] == 1
+    assert "“How do I pay?”: track, pay" in beside.getvalue()
+    assert "<td>How do I pay?</td><td>track, pay</td>" in report.read_text()
+
+
 def test_auroc() -> None:
     assert auroc([0.9, 0.8], [0.1, 0.2]) == 1.0
     assert auroc([0.5], [0.5]) == 0.5

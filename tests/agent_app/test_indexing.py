@@ -49,6 +49,15 @@ def test_load_knowledge_reports_and_removes(folder: Path) -> None:
     assert list(Article.objects.values_list("slug", "body")) == [("returns", "You have sixty days.")]
 
 
+def test_load_knowledge_names_what_several_articles_share(folder: Path) -> None:
+    assert "several" not in load(folder)
+    (folder / "refunds.md").write_text("---\ntitle: Refunds\nquestions: [Return an item please!]\n---\n\nIn a week.\n")
+    said = load(folder)
+    assert "1 text stands in several articles. " in said
+    assert "Leave each text in one of its articles" in said
+    assert "\n  “Return an item please!”: refunds, returns\n" in said
+
+
 def test_load_knowledge_leaves_what_people_wrote(folder: Path) -> None:
     Article.objects.create(slug="returns", title="Ours", body="Written in the admin.")
     assert "1 added, 0 changed, 0 removed, 1 skipped" in load(folder)

@@ -1,4 +1,6 @@
-"""Texts that hardly differ, within one article: calibration must not take one for unseen while it knows the other."""
+"""Texts that hardly differ. Of those within one article calibration must not take one for unseen while it knows the
+other; those of two articles say nothing against either, and are told.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 from agent_app.knowledge import head as heads
 from agent_app.knowledge.evaluation import ask, measure, read_questions
 from agent_app.knowledge.passages import Source
-from agent_app.knowledge.retrieval import KnowledgeIndex
+from agent_app.knowledge.retrieval import Band, KnowledgeIndex
 from agent_app.knowledge.twins import grouped
 from agent_app.knowledge.words import terms
 from tests.agent_app.conftest import Embedding
@@ -88,3 +90,47 @@ def test_twins_do_not_make_a_desk_surer_of_itself(shop: KnowledgeIndex, embed: E
     assert measured["answered"] >= 0.65
     assert measured["wrong_among_answered"] <= 0.05
     assert measured["ece"] <= 0.06
+
+
+def test_what_stands_in_two_articles_is_named(embed: Embedding) -> None:
+    rows = {
+        "delivery": (
+            "Delivery",
+            "Where is my parcel?",
+            "do you deliver on Sunday",
+            "transfer from savings to checking",
+        ),
+        "tracking": ("Tracking", "WHERE IS MY PARCEL", "do you deliver on Monday", "transfer from checking to savings"),
+        "name": ("Names", "can you call me something else", "Delivery", "delivery!"),
+        "nickname": ("Nickname", "can I call you something else", "?", "¿"),
+        "marks": ("Marks", "?!", "what is a delivery?", "where is my refund?"),
+    }
+    sources = [Source(slug, title, "", "en", tuple(asked)) for slug, (title, *asked) in rows.items()]
+    index = KnowledgeIndex.build(sources, embed)
+    named = [(each.text, [source.slug for source in each.sources]) for each in index.shared]
+    assert named == [("Delivery", ["delivery", "name"]), ("Where is my parcel?", ["delivery", "tracking"])]
+
+
+def test_articles_of_two_languages_may_have_one_name(embed: Embedding) -> None:
+    sources = [Source(f"paypal-{language}", "PayPal", "", language) for language in ("en", "de")]
+    assert not KnowledgeIndex.build(sources, embed).shared
+
+
+def test_the_sample_shop_shares_nothing(shop: KnowledgeIndex) -> None:
+    assert not shop.shared
+
+
+def test_what_two_articles_share_does_not_silence_a_desk(shop: KnowledgeIndex, embed: Embedding) -> None:
+    """The first two questions of each article stand in the next one, too."""
+    following = [*shop.sources[1:], shop.sources[0]]
+    sources = [
+        replace(source, questions=tuple(dict.fromkeys((*source.questions, *before.questions[:2]))))
+        for before, source in zip(shop.sources, following, strict=True)
+    ]
+    index = KnowledgeIndex.build(sources, embed)
+    assert len(index.shared) == 2 * len(sources)
+    asked = read_questions(QUESTIONS / "natural.jsonl") + read_questions(QUESTIONS / "not_covered.jsonl")
+    measured = measure(ask(index, asked, embed))
+    assert index.search(sources[1].questions[-1].upper(), embed).band == Band.CLARIFY
+    assert measured["answered"] >= 0.5
+    assert measured["wrong_among_answered"] <= 0.07

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from agent_app.knowledge.embedding import WrongModel, load_embedder
 from agent_app.knowledge.evaluation import MEANING, NotQuestions, ask, measure, read_questions, sources_of
-from agent_app.knowledge.report import page
+from agent_app.knowledge.report import page, told_of_shared
 from agent_app.knowledge.retrieval import KnowledgeIndex
 from agent_app.management.commands.load_knowledge import read_folder
 
@@ -44,6 +44,8 @@ class Command(BaseCommand):
         measured = measure(asked)
         if report:
             report.write_text(page(index, asked, measured), encoding="utf-8")
+        if shared := told_of_shared(index):
+            self.stderr.write(shared)
         if options["json"]:
             self.stdout.write(json.dumps(measured))
             return

@@ -11,6 +11,7 @@ from django.utils.text import slugify
 from agent_app.knowledge.documents import MOST_TEXT, Document, Unreadable, decoded, read_document, rows_by
 from agent_app.knowledge.indexing import knowledge
 from agent_app.knowledge.passages import FRONT_MATTER, NotAnArticle, Source, parse, title_of
+from agent_app.knowledge.report import told_of_shared
 from agent_app.models import Article
 
 QUESTION_HEADS = ("question", "questions", "q", "frage", "title")
@@ -44,8 +45,11 @@ class Command(BaseCommand):
             made |= dict.fromkeys(changes, file)
             for slug, what in changes.items():
                 self.stdout.write(f"{what} {slug}")
-        held = len(knowledge.renew().sources)
+        index = knowledge.renew()
+        held = len(index.sources)
         self.stdout.write(f"The index holds {held} article{'' if held == 1 else 's'}.")
+        if shared := told_of_shared(index):
+            self.stdout.write(shared)
         if failed:
             raise CommandError(f"{failed} file{'' if failed == 1 else 's'} could not be imported.")
 

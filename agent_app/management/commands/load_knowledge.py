@@ -8,6 +8,7 @@ from django.db import transaction
 
 from agent_app.knowledge.indexing import knowledge
 from agent_app.knowledge.passages import NotAnArticle, Source, parse
+from agent_app.knowledge.report import told_of_shared
 from agent_app.models import Article
 
 SAMPLE = Path(__file__).resolve().parents[2] / "knowledge" / "sample"
@@ -36,6 +37,8 @@ class Command(BaseCommand):
         if not (dry_run or no_index):
             index = knowledge.renew()
             self.stdout.write(f"The index holds {len(index.sources)} articles.")
+            if shared := told_of_shared(index):
+                self.stdout.write(shared)
 
 
 def read_folder(path: Path) -> list[Source]:

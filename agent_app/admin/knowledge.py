@@ -1,6 +1,7 @@
 """Knowledge in the admin: articles with the questions customers ask for them, tried before they are saved."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
@@ -23,10 +24,12 @@ from agent_app.knowledge.calibration import Calibration
 from agent_app.knowledge.indexing import knowledge
 from agent_app.knowledge.passages import Source
 from agent_app.knowledge.report import reliability_plot
+from agent_app.knowledge.retrieval import Shared
 from agent_app.models.knowledge import Article, ExampleQuestion, IndexGeneration, UnansweredQuestion
 from agent_app.models.missed import missed_questions
 from agent_app.models.phrasings import in_other_words
 
+MOST_SHARED = 100  # texts of several articles that are named beside the calibration
 OPEN_ASKED = 100  # open questions of each kind that a preview asks, too
 QUESTION_FIELD = re.compile(r"questions-\d+-text$")
 NEW_ARTICLE = "new-article"
@@ -205,7 +208,8 @@ class IndexGenerationAdmin(ReadOnlyAdmin):
                 "in_use": generation.embedder == knowledge.embedder.name,
             }
             if more["in_use"] and newest == generation and request.user.has_perm("agent_app.view_article"):
-                more["shared"] = shared_texts()
+                shared = knowledge.current().shared
+                more |= {"shared_count": len(shared), "shared": with_articles(shared[:MOST_SHARED])}
         return super().change_view(request, object_id, form_url, more)
 
 
@@ -213,8 +217,7 @@ def calibration_of(generation: IndexGeneration) -> Calibration:
     return Calibration.from_json(generation.calibration)
 
 
-def shared_texts() -> list[tuple[str, list[Article]]]:
-    """Each text that stands in several articles now, and those."""
-    shared = knowledge.current().shared
+def with_articles(shared: Sequence[Shared]) -> list[tuple[str, list[Article]]]:
+    """Each text that stands in several articles, and those."""
     articles = Article.objects.in_bulk({source.slug for each in shared for source in each.sources}, field_name="slug")
     return [(each.text, [articles[s.slug] for s in each.sources if s.slug in articles]) for each in shared]

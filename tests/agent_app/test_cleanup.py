@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,6 +70,15 @@ def everything() -> None:
     Ticket.objects.create(number="ESC-1", conversation=closed("old", OLD))
     closed("recent", timedelta(days=300))
     conversation("old but open", OLD, state="human")
+
+
+def test_files_that_cannot_be_reached_are_said(live: str, settings: Any, tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "file").touch()
+    settings.MEDIA_ROOT = tmp_path / "file" / "media"
+    closed("old", OLD)
+    with pytest.raises(CommandError, match=r"MEDIA_ROOT cannot be deleted \(Not a directory\)"):
+        run()
+    assert names() == {"old"}  # what is left to find its files by
 
 
 def test_takes_what_has_run_out_and_nothing_else(live: str, everything: None) -> None:  # noqa: F811

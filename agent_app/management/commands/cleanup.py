@@ -87,6 +87,11 @@ class Command(BaseCommand):
                 "The database is away or busy. What was done stays done; run it again for the rest.",
                 returncode=DATABASE_AWAY,
             ) from error
+        except OSError as error:  # of the files: the store and the database have words of their own
+            raise CommandError(
+                f"The files in MEDIA_ROOT cannot be deleted ({error.strerror}): let the desk's user write there. "
+                "What was done stays done; run it again for the rest."
+            ) from error
         except KeyboardInterrupt:
             raise CommandError(
                 "Stopped. What was done stays done; run it again for the rest.", returncode=130

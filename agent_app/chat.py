@@ -33,7 +33,7 @@ from agent_app.models import Attachment, AuditEntry, Conversation, Entry, Feedba
 from agent_app.models.audit import SYSTEM
 from agent_app.models.conversations import hash_token
 from agent_app.models.people import display_name
-from agent_app.models.refusal import Refused
+from agent_app.models.refusal import Refused, Unavailable
 from agent_app.models.turns import (
     NOT_THE_AGENTS,
     AskForPerson,
@@ -135,13 +135,14 @@ async def send_message(
         within_rate=within_rate,
         decision=asdict(decision) if decision is not None else None,
     )
-    stored = False
     try:
         done = await journal.do(message)
-        stored = bool(done.entries)
-    finally:
-        if within_rate and not stored:
+    except Unavailable:  # not for a caller who hangs up: then it may well be stored
+        if within_rate:
             message_rate().give_back(conversation.session_id)
+        raise
+    if within_rate and (done.entry is None or done.entry.id != message.id):
+        message_rate().give_back(conversation.session_id)
     if done.changed_state:
         await after_close(conversation.session_id, done)
     raise_refusal(done, conversation.session_id)
@@ -191,9 +192,10 @@ async def choose(conversation: Conversation, choice_id: str, client_id: str | No
     """
     now = await refresh(conversation)
     sent_before = await journal.read(seq_sent_as, conversation.pk, client_id) if client_id is not None else None
-    upto = sent_before or now.last_seq
+    then = await journal.tail(conversation.pk, sent_before, RECENT) if sent_before is not None else ()
+    lately = await journal.tail(conversation.pk, now.last_seq, RECENT)
     confirmation, no, _ = choice_id.partition(":no")
-    for entry in reversed(await journal.tail(conversation.pk, upto, RECENT)):
+    for entry in reversed([*then, *lately]):
         if entry.confirm and entry.confirm["id"] == confirmation:
             return Choice(catalogue.NO if no else catalogue.YES, Decision(confirmation, agreed=not no))
         for choice in entry.choices or ():

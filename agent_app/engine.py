@@ -132,6 +132,8 @@ async def try_a_write() -> None:
     newest = await journal.read(newest_chat)
     if newest is not None:
         await journal.do(WriteAgain(newest))
+    else:  # an empty desk has refused nothing
+        journal.available = True
 
 
 def newest_chat() -> int | None:

@@ -377,6 +377,8 @@ def error_response(error: Exception, context: dict[str, Any]) -> JsonResponse:
         logger.info("request.caller_gone")
     elif refused.code == "internal":
         logger.error("request.failed", exc_info=error)
+    elif isinstance(error, (OperationalError, InterfaceError)):  # also that a table or a column is not there
+        logger.error("request.unavailable error=%s", error)
     # Not a DRF response: the door may render YAML or an event stream, and an error is JSON everywhere.
     response = JsonResponse(refused.to_wire(), status=refused.status)
     if refused.retry_after is not None:

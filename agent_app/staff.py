@@ -70,7 +70,9 @@ async def take_over(user: Any, thread_id: str) -> Standing:
     done = await journal.do(act)
     await raise_refusal(done, user)
     if done.changed_state:
-        chat.ring_outcome(done, about={"who": name})
+        # Said in a frame where it was a person's before, whose account is gone: the state itself has not changed.
+        passed_on = ({"type": "state", "state": done.state, "who": name},) if conversation.state == done.state else ()
+        chat.ring_outcome(done, passed_on, about={"who": name})
         await get_store().update(conversation.session_id, {"escalated": True})
     return await standing(conversation, done)
 

@@ -96,16 +96,18 @@ class LiveSessions(models.Manager["Session"]):
 
     def extend(self, session_ids: Sequence[str], seconds: int, by: Staff) -> list[str]:
         """Let them live that much longer than they would have; the ids of those that had not ended before."""
-        lives = async_to_sync(longer_lives)(session_ids, seconds)
-        now = timezone.now()
-        # Recorded before it is done: what a database that is away did not hear of must not have happened, or who tries
-        # again adds as much once more.
-        for session_id, remaining in lives.items():
-            until = now + timedelta(seconds=remaining)
-            session_extended.send(self.model, session_id=session_id, until=until, actor=by.get_username())
-            self._tell("extended", session_id, by, seconds=seconds)
-        extended = async_to_sync(let_live)(lives)
-        self._log(extended, by, CHANGE, f"Extended by {seconds} seconds.")
+        extended: list[str] = []
+        for start in range(0, len(session_ids), BATCH):
+            lives = async_to_sync(longer_lives)(session_ids[start : start + BATCH], seconds)
+            # Recorded before it is done: what a database that is away did not hear of must not have happened, or who
+            # tries again adds as much once more.
+            now = timezone.now()
+            for session_id, remaining in lives.items():
+                until = now + timedelta(seconds=remaining)
+                session_extended.send(self.model, session_id=session_id, until=until, actor=by.get_username())
+                self._tell("extended", session_id, by, seconds=seconds)
+            self._log(list(lives), by, CHANGE, f"Extended by {seconds} seconds.")
+            extended += async_to_sync(let_live)(lives)
         return extended
 
     def cleanup(self, by: Staff) -> int:
@@ -189,25 +191,20 @@ async def end_all(session_ids: Sequence[str], actor: str) -> list[str]:
 async def longer_lives(session_ids: Sequence[str], seconds: int) -> dict[str, float]:
     """The seconds that each is to have, of those that live."""
     store = get_store()
-    lives: dict[str, float] = {}
-    for start in range(0, len(session_ids), BATCH):
-        batch = list(filter(possible, session_ids[start : start + BATCH]))
-        left = await asyncio.gather(*(store.ttl(each) for each in batch))
-        lives |= {each: remaining + seconds for each, remaining in zip(batch, left, strict=True) if remaining}
+    asked = list(filter(possible, session_ids))
+    left = await asyncio.gather(*(store.ttl(each) for each in asked))
+    lives = {each: remaining + seconds for each, remaining in zip(asked, left, strict=True) if remaining}
     if not lives and not store.available:
         raise StoreUnavailable
     return lives
 
 
 async def let_live(lives: dict[str, float]) -> list[str]:
-    """Those that had not ended meanwhile."""
+    """Those that had not ended meanwhile. Shortens none that a message has given more."""
     store = get_store()
-    asked = list(lives)
-    extended: list[str] = []
-    for start in range(0, len(asked), BATCH):
-        batch = asked[start : start + BATCH]
-        touched = await asyncio.gather(*(store.touch(each, lives[each]) for each in batch))
-        extended += [session_id for session_id, was_alive in zip(batch, touched, strict=True) if was_alive]
-    if not extended and lives and not store.available:
+    left = await asyncio.gather(*map(store.ttl, lives))
+    alive = {each: remaining for each, remaining in zip(lives, left, strict=True) if remaining}
+    await asyncio.gather(*(store.touch(each, lives[each]) for each, now in alive.items() if now < lives[each]))
+    if lives and not store.available:
         raise StoreUnavailable
-    return extended
+    return list(alive)

@@ -601,9 +601,10 @@ class ForgetLease(Act):
 
 @dataclass(slots=True)
 class WriteAgain(Act):
-    """Writes the row as it is: whether the database takes a write again, after it did not."""
+    """Whether the database takes a write again, after it did not. SQLite writes nothing where nothing has changed."""
 
     def on(self, row: Row, now: datetime, terms: Terms) -> Outcome:
+        row.updated_at += timedelta(microseconds=1)
         row.changed = True
         return outcome(row)
 

@@ -65,6 +65,14 @@ async def test_a_click_that_was_sent_before_is_known_again_however_long_ago(ana:
     assert (sent.repeated, sent.entry and sent.entry.seq) == (True, 3)
 
 
+async def test_a_click_under_the_client_id_of_another_message_is_a_conflict(ana: Talk, shop: OrderSystem) -> None:
+    await ana.turn(await ana.ask("hello", client_id="pick"))
+    chosen = await chat.choose(ana.conversation, await ana.offer(), "pick")
+    with pytest.raises(Refused) as refused:
+        await chat.send_message(ana.conversation, chosen.text, "pick", decision=chosen.decision)
+    assert refused.value.code == "conflict"
+
+
 async def test_a_confirmation_counts_once(ana: Talk, shop: OrderSystem) -> None:
     confirmation = await ana.offer()
     await ana.turn(await ana.click(confirmation))

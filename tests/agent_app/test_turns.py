@@ -1,5 +1,6 @@
 """The rules of a conversation's row, one act at a time. What orders of them can do is checked in tests/model."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,6 +28,7 @@ from agent_app.models.turns import (
     TakeOver,
     TakeTurn,
     Terms,
+    WriteAgain,
 )
 
 pytestmark = pytest.mark.unit
@@ -298,6 +300,15 @@ def test_of_two_takeovers_one_wins() -> None:
     assert TakeOver(1, JON, "here", "Jon").on(row, NOW, TERMS).refused == "conflict"
     assert TakeOver(1, MARA, "here", "Mara").on(row, NOW, TERMS).refused is None
     assert told(row) == [(1, "system")]
+
+
+def test_a_write_again_changes_a_byte_and_nothing_that_is_seen() -> None:
+    """Of a row that stays as it is SQLite writes nothing, and a full disk would take that."""
+    row = new_row()
+    before = replace(row)
+    WriteAgain(1).on(row, NOW, TERMS)
+    assert row.updated_at - before.updated_at == timedelta(microseconds=1)
+    assert replace(row, updated_at=before.updated_at, changed=False) == before
 
 
 def test_a_chat_whose_person_was_deleted_can_be_taken() -> None:

@@ -1,5 +1,6 @@
 """How conversations are found: in which order, and by which index."""
 
+import asyncio
 import random
 import sqlite3
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from django.db import connection
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
+from agent_app import chat
 from agent_app.engine import FORGET_AFTER, forget_leases, try_a_write
 from agent_app.journal import journal
 from agent_app.management.commands.cleanup import put_in_step
@@ -119,6 +121,22 @@ async def test_leases_that_ran_out_long_ago_are_forgotten() -> None:
     journal.close()
 
 
+@pytest.mark.integration
+@pytest.mark.django_db(transaction=True)
+async def test_a_message_counts_against_the_rate_though_its_caller_hung_up() -> None:
+    fixed = {"session_id": "hung-up", "token_hash": "t", "live_until": NOW, "state": "human"}
+    conversation = await journal.read(Conversation.objects.create, **fixed)
+    sending = asyncio.ensure_future(chat.send_message(conversation, "hello"))
+    await asyncio.sleep(0)  # it waits for its commit
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+    await asyncio.to_thread(journal.close)  # commits what was asked
+    assert await journal.read(conversation.messages.count) == 1
+    rate = chat.message_rate()
+    assert rate.left("hung-up") < rate.left("somebody else")
+    journal.close()
+
+
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="not for PostgreSQL: it has no file to lock")
 @pytest.mark.integration
 @pytest.mark.django_db(transaction=True)
@@ -129,11 +147,11 @@ async def test_an_instance_that_could_not_store_finds_out_by_itself_that_it_can(
     monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.1)
     journal.close()
     fixed = {"session_id": "s", "token_hash": "t", "live_until": NOW}
-    chat = await journal.read(Conversation.objects.create, **fixed)
+    conversation = await journal.read(Conversation.objects.create, **fixed)
     with closing(sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(Unavailable):
-            await journal.do(CustomerMessage(chat.pk, "hello"))
+            await journal.do(CustomerMessage(conversation.pk, "hello"))
         with pytest.raises(Unavailable):
             await try_a_write()
     assert not journal.available

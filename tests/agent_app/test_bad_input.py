@@ -163,7 +163,7 @@ def nested(levels: int) -> dict[str, Any]:
 def test_metadata_that_no_store_takes_leaves_no_chat_behind(settings: Any) -> None:
     use_memory(settings)
     deepest = MAX_DEPTH - 1  # inside of metadata itself, which is a level, too
-    for levels, status in ((deepest, 201), (deepest + 1, 400), (1000, 400)):
+    for levels, status in ((deepest, 201), (deepest + 1, 400), (500, 400)):  # more, and 3.11 cannot write it either
         answer = Client().post("/api/v1/chat/sessions/", {"metadata": nested(levels)}, "application/json")
         assert answer.status_code == status, (levels, answer.content)
     assert (answer.json()["code"], answer.json()["field"]) == ("invalid", "metadata")

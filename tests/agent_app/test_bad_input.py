@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from django.core.handlers.asgi import ASGIRequest
+from django.db import OperationalError
 from django.test import Client
 from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
@@ -168,6 +169,14 @@ def test_metadata_that_no_store_takes_leaves_no_chat_behind(settings: Any) -> No
         assert answer.status_code == status, (levels, answer.content)
     assert (answer.json()["code"], answer.json()["field"]) == ("invalid", "metadata")
     assert Conversation.objects.count() == 1
+
+
+def test_an_outage_of_the_database_is_unavailable_and_its_cause_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A schema that does not fit says the same to a caller, and must not look like a moment's trouble to staff."""
+    response = error_response(OperationalError("no such table: agent_app_fact"), {})
+    assert (response.status_code, json.loads(response.content)["code"]) == (503, "unavailable")
+    assert "Retry-After" in response.headers
+    assert "request.unavailable error=no such table: agent_app_fact" in caplog.text
 
 
 # ---- the socket ----

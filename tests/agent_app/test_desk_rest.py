@@ -13,6 +13,7 @@ from django.db import connection
 from django.test import Client
 
 from agent_app import chat
+from agent_app.doorbell import Ring, doorbell
 from agent_app.journal import journal
 from agent_app.models import ApiToken, AuditEntry, CannedReply, Conversation, Fact, Note
 from agent_app.models.conversations import hash_token
@@ -409,3 +410,21 @@ def test_a_repeat_of_what_became_a_persons_waits_for_no_answer() -> None:
     again = async_to_sync(chat.ask)(conversation, "Is anybody there?", "h1", 60)
     assert again.sent.entry == first.sent.entry
     assert (again.reply, again.pending, again.state) == (None, False, "ai")
+
+
+def test_a_chat_whose_person_was_deleted_is_taken_and_its_customer_told() -> None:
+    """The state is the same as before, so that who answers is said in a frame."""
+    ana, ben = staff(*ALL, username="ana"), staff(*ALL, username="ben")
+    conversation, _ = new_chat()
+    heard: list[Ring] = []
+    client = Client()
+    client.force_login(ana)
+    assert post(client, conversation, "takeover").status_code == 200
+    ana.delete()
+    doorbell.overhear(heard.append)
+    try:
+        client.force_login(ben)
+        assert post(client, conversation, "takeover").status_code == 200
+    finally:
+        doorbell.overhear_no_more(heard.append)
+    assert [frame for ring in heard for frame in ring.frames] == [{"type": "state", "state": "human", "who": "ben"}]

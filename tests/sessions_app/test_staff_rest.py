@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test import Client
@@ -13,6 +14,7 @@ from django.utils import timezone
 
 from agent_app.journal import journal
 from agent_app.models import AuditEntry, Conversation
+from sessions_app.live import let_live
 from tests.staff import is_live, live, logged_in, put, seconds_left, staff, store_away  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -253,6 +255,13 @@ def test_what_the_database_did_not_hear_of_has_not_happened(monkeypatch: pytest.
     assert AuditEntry.objects.get(session_id="s1").action == "session.extended"
     journal.close()
     connection.close()
+
+
+def test_an_extension_shortens_nothing(live: str) -> None:  # noqa: F811
+    """A message may have given the session more between the reading of its time and the setting of it."""
+    put("s1", ttl=600)
+    assert async_to_sync(let_live)({"s1": 60.0, "gone": 60.0}) == ["s1"]
+    assert seconds_left("s1") > 500
 
 
 def test_a_cross_site_post_is_refused(live: str) -> None:  # noqa: F811
